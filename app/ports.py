@@ -1,0 +1,161 @@
+"""What the pipeline needs from outside, as protocols over core types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.diff import RawFile
+from app.core.findings import Finding
+from app.core.identity import Said
+from app.core.money import PriceTier
+from app.core.prompts import Prompt, Reply
+from app.core.pull import PullRef, PullRequest
+from app.core.review import CheckReport, Review
+
+
+@dataclass(frozen=True, slots=True)
+class RawDiff:
+    """The changed files as the host or git tells of them; ``notes`` name what it did not tell."""
+
+    files: tuple[RawFile, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What stands on the pull request now; ``notes`` say what had to go elsewhere and why."""
+
+    review_id: int | None
+    comments: int
+    url: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class PullRequests(Protocol):
+    """Reads pull requests."""
+
+    def fetch_pull(self, ref: PullRef) -> PullRequest:
+        """Fetch the pull request as it is now. Raises HostError."""
+        ...
+
+    def fetch_diff(self, pull: PullRequest) -> RawDiff:
+        """Fetch every changed file between the pinned commits. Raises HostError, CodeError."""
+        ...
+
+
+class Reviews(Protocol):
+    """Writes to a pull request, each write at most once; looks up before it repeats one."""
+
+    def open_check(self, pull: PullRequest, key: str) -> int | None:
+        """Start our check run on the head, or find it; None when checks can't be written."""
+        ...
+
+    def close_check(self, pull: PullRequest, check_id: int | None, report: CheckReport) -> None:
+        """Complete our check run."""
+        ...
+
+    def fetch_said(self, pull: PullRequest) -> tuple[Said, ...]:
+        """Fetch what we said on this pull before, proven by author and marker."""
+        ...
+
+    def post(self, pull: PullRequest, review: Review) -> Posted:
+        """Post the review's body and comments exactly once. Raises HostError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of one commit; ``mode`` is git's octal text."""
+
+    path: str
+    data: bytes
+    mode: str = "100644"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A line that a search found; ``line`` is 1-based."""
+
+    path: str
+    line: int
+    text: str
+
+
+class Code(Protocol):
+    """Reads a repository as git objects, by full commit id; never a working tree's files."""
+
+    def list_paths(self, sha: str) -> tuple[str, ...]:
+        """List every file of the commit. Raises CodeError."""
+        ...
+
+    def read_files(self, sha: str, paths: Sequence[str]) -> tuple[SourceFile, ...]:
+        """Read regular files, byte-equal paths only; what is not a regular file is left out."""
+        ...
+
+    def search(self, sha: str, text: str, limit: int = 50) -> tuple[Hit, ...]:
+        """Find lines that hold ``text`` literally. Raises CodeError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the pipeline must know of the model in use. Token counts; ``prices`` empty: unknown."""
+
+    provider: str
+    name: str
+    context_tokens: int
+    max_output_tokens: int
+    prices: tuple[PriceTier, ...] = ()
+    token_factor: float = 1.0
+    """How many of the model's tokens one of ours may be, at most."""
+    min_rung: str = "E0"
+    """Its findings are shown only from this rung of evidence on."""
+
+
+class Model(Protocol):
+    """Asks a model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Return what is known of the model before it is asked."""
+        ...
+
+    def ask_all(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
+        """Ask every prompt, in the provider's limits; one reply a prompt, in order. Never raises
+        for a single failure: that is a Fault.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzersReport:
+    """What the analyzers found; ``notes`` name a tool that could not run and why."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Analyzers(Protocol):
+    """Runs deterministic tools on files' contents."""
+
+    def run(self, files: Sequence[SourceFile]) -> AnalyzersReport:
+        """Run every tool that knows the files; findings may stand on any line of them."""
+        ...
+
+
+class Traces(Protocol):
+    """Keeps answers for reuse, and the record of every run."""
+
+    def load_answer(self, key: str) -> str | None:
+        """Return the answer text kept under a prompt's key."""
+        ...
+
+    def save_answer(self, key: str, text: str) -> None:
+        """Keep a complete, valid answer under its prompt's key."""
+        ...
+
+    def save_run(self, run_id: str, record: str) -> None:
+        """Keep a finished run's JSON report."""
+        ...

@@ -123,8 +123,9 @@ class Model(Protocol):
         ...
 
     def ask_all(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
-        """Ask every prompt, in the provider's limits; one reply a prompt, in order. Never raises
-        for a single failure: that is a Fault.
+        """Ask every prompt within the provider's limits; one reply a prompt, in order.
+
+        Never raises for a single failure: that is a Fault.
         """
         ...
 

@@ -7,7 +7,7 @@
     │   └── SettingsError         a setting that can't be used; names the variable, never its value
     ├── WebhookRejected           a delivery that is not accepted; carries the HTTP status
     ├── HostError                 GitHub did not do what was asked
-    │   ├── HostUnavailable       5xx, timeout, cut connection, odd answer; a write's outcome is unknown
+    │   ├── HostUnavailable       5xx, timeout, odd answer; a write may have happened
     │   ├── HostLimited           a rate limit; carries the seconds to wait
     │   ├── HostRefused           401 or 403: a key, a permission, a lock; names what is missing
     │   ├── HostMissing           404, 410, 451, or a commit that is gone

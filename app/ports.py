@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +114,9 @@ class ModelInfo:
     """Its findings are shown only from this rung of evidence on."""
 
 
+OnReply = Callable[[int, Reply], None]
+
+
 class Model(Protocol):
     """Asks a model."""
 
@@ -122,9 +125,12 @@ class Model(Protocol):
         """Return what is known of the model before it is asked."""
         ...
 
-    def ask_all(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
+    def ask_all(
+        self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
+    ) -> tuple[Reply, ...]:
         """Ask every prompt within the provider's limits; one reply a prompt, in order.
 
+        ``on_reply`` hears of each as it comes, by the prompt's index, from the calling thread.
         Never raises for a single failure: that is a Fault.
         """
         ...

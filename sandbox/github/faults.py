@@ -1,0 +1,92 @@
+"""What a test makes go wrong: scripts for routes, and the record of every call."""
+
+import re
+import threading
+from dataclasses import dataclass, field
+
+from sandbox.github.http import Json
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the calls it matches, from the `nth` on, `times` times (None: always).
+
+    With a `status`, a `location` or a `reset` the endpoint itself is not asked, unless `apply` says
+    how often it first is: 1 stores a write and then fails, 2 stores it twice. Without them the
+    endpoint's own answer is sent, changed by the rest.
+    """
+
+    method: str
+    pattern: str
+    nth: int = 1
+    times: int | None = 1
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | str | Json | list[Json] | None = None
+    location: str | None = None
+    apply: int = 0
+    delay_s: float = 0
+    hang: bool = False
+    reset: bool = False
+    drip_s: float | None = None
+    cut_after_bytes: int | None = None
+    seen: int = 0
+    hits: int = 0
+
+    @property
+    def replaces(self) -> bool:
+        """Tell whether the endpoint's own answer is not sent."""
+        return self.status is not None or self.location is not None or self.reset or self.hang
+
+    def applies_to(self, method: str, path: str) -> bool:
+        """Count a call that matches and tell whether this one is hit."""
+        if self.method not in {"*", method} or not re.search(self.pattern, path):
+            return False
+        self.seen += 1
+        hit = self.seen >= self.nth and (self.times is None or self.hits < self.times)
+        self.hits += hit
+        return hit
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that was made; `template` is None when nothing here answers to it."""
+
+    method: str
+    template: str | None
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+    status: int
+    installation_id: int | None
+    at: float
+
+
+class Script:
+    """The faults to come and the calls that were."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.calls: list[Call] = []
+        self.unexpected: list[Call] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> Fault:
+        """Let a fault happen; the first one that hits a call wins."""
+        with self._lock:
+            self.faults.append(fault)
+        return fault
+
+    def hit(self, method: str, path: str) -> Fault | None:
+        """Return the fault that hits a call."""
+        with self._lock:
+            hits = [one for one in self.faults if one.applies_to(method, path)]
+        return hits[0] if hits else None
+
+    def record(self, call: Call) -> None:
+        """Remember a call."""
+        with self._lock:
+            self.calls.append(call)
+            if call.template is None:
+                self.unexpected.append(call)

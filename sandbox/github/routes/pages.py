@@ -1,0 +1,5 @@
+"""The pages that people look at."""
+
+from sandbox.github.http import Routes
+
+routes = Routes()

@@ -217,11 +217,15 @@ class _Table(BaseModel):
 
 
 class PathTable(_Table):
+    """One `[[review.path]]`."""
+
     match: _Pattern = Field(description="gitignore-style pattern")
     instructions: _Instructions = Field(description="what to watch in these files")
 
 
 class ReviewTable(_Table):
+    """`[review]`."""
+
     auto: bool = Field(
         default=True, description="review on opened, reopened, ready, and every push"
     )
@@ -239,12 +243,16 @@ class ReviewTable(_Table):
 
 
 class GateTable(_Table):
+    """`[gate]`."""
+
     fail_on: Literal["never", "info", "minor", "major", "critical"] = Field(
         default="never", description="the check fails from this severity on"
     )
 
 
 class BudgetTable(_Table):
+    """`[budget]`."""
+
     per_review_usd: _Usd | None = Field(default=None, description="what one review may cost")
 
 
@@ -345,7 +353,8 @@ def _clip(document: _Document) -> Iterator[str]:
         value = table.get("instructions") if isinstance(table, dict) else None
         if isinstance(value, str) and len(value) > MAX_INSTRUCTIONS:
             table["instructions"] = value[:MAX_INSTRUCTIONS]
-            yield f"config: {name}.instructions: only the first {MAX_INSTRUCTIONS} characters are used"
+            kept = f"only the first {MAX_INSTRUCTIONS} characters are used"
+            yield f"config: {name}.instructions: {kept}"
 
 
 def _validate(document: _Document, notes: _Notes) -> _File:

@@ -37,11 +37,15 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A finding and its anchor; without one it belongs in the summary, and ``note`` says why."""
+    """A finding and its anchor; without one it belongs in the summary, and ``note`` says why.
+
+    ``path`` is the changed file that its path means, empty when there is none.
+    """
 
     finding: Finding
     anchor: Anchor | None
     note: str = ""
+    path: str = ""
 
 
 def place_on_diff(findings: Sequence[Finding], diff: Diff) -> tuple[Placed, ...]:
@@ -154,7 +158,7 @@ def _place(finding: Finding, paths: _Paths) -> Placed:
     else:
         spot, lost = _search(quote, file, tagged, tag), NOT_FOUND
     if spot is None:
-        return Placed(finding, None, lost)
+        return Placed(finding, None, lost, file.diff.path)
     end = _last_number(finding, tag, spot)
     first, last = sorted((spot.number, end))
     hunk = file.diff.hunks[spot.hunk]
@@ -163,7 +167,7 @@ def _place(finding: Finding, paths: _Paths) -> Placed:
     if last - first >= MAX_RANGE:
         first = last = spot.number
     anchor = Anchor(file.diff.path, spot.side, first, last)
-    return Placed(finding, anchor, "" if spot is tagged else MOVED)
+    return Placed(finding, anchor, "" if spot is tagged else MOVED, file.diff.path)
 
 
 def _read_tag(tag: str) -> tuple[Side, int] | None:

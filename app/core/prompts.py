@@ -1,12 +1,37 @@
-"""What a model is told. The only importer of jinja2 for prompts; template text is handed in."""
+"""What a model is told. The only importer of jinja2 for prompts; template text is handed in.
+
+The templates are ours alone. Everything from a repository, a pull request or a model is a value
+that they print and never evaluate: code stands behind line tags (``app.core.chunks``), prose behind
+``> `` at the start of each line, so that no data can begin a line of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+from jinja2 import DictLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from app.core.chunks import Chunk, CountTokens
+from app.core.findings import MAX_BRIEF_WORDS, Action, Category, Finding, Severity, Standing
+from app.core.hidden import escape_hidden, escape_line
+from app.core.ledger import Unit
 from app.core.money import Usage
+
+MAX_PROSE = 8_000
+"""Characters of one piece of prose (guidelines, a description, what was looked up) in a prompt."""
+MAX_HINTS = 30
+MAX_FINDINGS = 20
+"""Findings that one answer is asked for at most."""
+MAX_BAD_ANSWER = 4_000
+"""Characters of a bad answer that are shown again when a better one is asked for."""
+_MAX_SYMBOL = 120
 
 
 class Task(StrEnum):
@@ -33,6 +58,7 @@ class Prompt:
 
     ``schema`` is the JSON schema of the answer, as JSON text. ``key`` is the digest of everything
     but brief and nonce: an answer may be kept and reused under it. ``prompt_tokens`` is our count.
+    ``budget_usd`` is what all attempts together may cost; None: no limit.
     """
 
     task: Task
@@ -42,6 +68,7 @@ class Prompt:
     max_tokens: int
     key: str
     prompt_tokens: int
+    budget_usd: Decimal | None = None
 
 
 class FaultKind(StrEnum):
@@ -59,6 +86,7 @@ class FaultKind(StrEnum):
     UNPARSED = "the answer could not be read"
     BUDGET = "the cost cap was reached"
     NO_MODEL = "no model"
+    REFUSED = "the model service refused the request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +114,314 @@ class Fault:
 
 
 Reply = Answer | Fault
+
+
+class Templates:
+    """The texts of ``prompts/*.j2`` by file name, compiled once.
+
+    Raises jinja2.TemplateError for a text that does not compile.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        environment = ImmutableSandboxedEnvironment(
+            loader=DictLoader(dict(texts)),
+            undefined=StrictUndefined,
+            autoescape=False,  # a prompt is plain text, HTML escapes would change the code in it
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters.update(quoted=_quoted, line=escape_line)
+        self._templates = {name: environment.get_template(name) for name in texts}
+
+    def render(self, task: str, part: Literal["system", "user"], values: Mapping[str, Any]) -> str:
+        """Render one message of a task's template."""
+        template = self._templates[f"{task}.j2"]
+        text = "".join(template.blocks[part](template.new_context(dict(values))))
+        return text.removesuffix("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every prompt of a run begins with, byte for byte.
+
+    ``guidelines`` are the project's own, ``instructions`` its policy's; ``brief`` is what a model
+    made of the whole change.
+    """
+
+    guidelines: str = ""
+    instructions: str = ""
+    title: str = ""
+    brief: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something that was looked up for a refuting look, and what was seen."""
+
+    what: str
+    text: str
+
+
+def make_nonce(seed: str, avoid: str = "") -> str:
+    """Make 16 hex digits from a seed that do not occur in ``avoid``."""
+    for attempt in range(1_000):
+        nonce = _digest(f"{seed}:{attempt}")[:16]
+        if nonce not in avoid:
+            return nonce
+    raise ValueError("a text that holds every nonce can't be asked about")
+
+
+def compose_review(  # noqa: PLR0913  each is a part of the prompt
+    templates: Templates,
+    common: Common,
+    chunk: Chunk,
+    *,
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+    path_instructions: Sequence[str] = (),
+    focus: str = "",
+    hints: Sequence[Finding] = (),
+) -> Prompt:
+    """Ask for the findings of one chunk; of the hints those on its lines are shown."""
+    values = {
+        "path_instructions": "\n\n".join(path_instructions),
+        "focus": focus,
+        "hints": "\n".join(_hint_lines(chunk, hints)),
+        "chunk": chunk.text,
+        "max_findings": MAX_FINDINGS,
+    }
+    return _compose(templates, Task.REVIEW, common, values, nonce, max_tokens, count)
+
+
+def compose_brief(
+    templates: Templates,
+    common: Common,
+    units: Sequence[Unit],
+    *,
+    description: str,
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+) -> Prompt:
+    """Ask what the whole change is about; ``description`` is what a reader of the page sees."""
+    values = {
+        "description": description,
+        "files": "\n".join(_listing(units)),
+        "max_words": MAX_BRIEF_WORDS,
+    }
+    return _compose(templates, Task.BRIEF, common, values, nonce, max_tokens, count)
+
+
+def compose_refute(
+    templates: Templates,
+    claim: Finding,
+    shown: str,
+    *,
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+    observations: Sequence[Observation] = (),
+) -> Prompt:
+    """Ask whether a claim stands; ``shown`` is code as ``app.core.chunks`` shows it."""
+    values = {"claim": claim, "shown": shown, "observations": observations}
+    return _compose(templates, Task.REFUTE, Common(), values, nonce, max_tokens, count)
+
+
+def compose_decide(
+    templates: Templates,
+    claim: Finding,
+    shown: str,
+    *,
+    steps_left: int,
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+    observations: Sequence[Observation] = (),
+) -> Prompt:
+    """Ask what to look up next about a claim."""
+    values = {
+        "claim": claim,
+        "shown": shown,
+        "observations": observations,
+        "steps_left": steps_left,
+    }
+    return _compose(templates, Task.DECIDE, Common(), values, nonce, max_tokens, count)
+
+
+def compose_patch(
+    templates: Templates,
+    claim: Finding,
+    *,
+    before: str,
+    target: str,
+    after: str,
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+) -> Prompt:
+    """Ask for the lines that replace ``target``, given the lines around it."""
+    values = {"claim": claim, "before": before, "target": target, "after": after}
+    return _compose(templates, Task.PATCH, Common(), values, nonce, max_tokens, count)
+
+
+def compose_repair(
+    templates: Templates, prompt: Prompt, bad_answer: str, error: str, nonce: str
+) -> Prompt:
+    """Ask again, showing the answer that can't be used and why.
+
+    The repaired answer may be kept under the same key. Its tokens are counted as one a byte, which
+    is never too few.
+    """
+    shown = escape_hidden(bad_answer[:MAX_BAD_ANSWER]) or "(an empty answer)"
+    values = {"error": error, "task": prompt.task.value, "nonce": nonce}
+    request = templates.render("repair", "user", values)
+    return replace(
+        prompt,
+        messages=(*prompt.messages, Message("assistant", shown), Message("user", request)),
+        nonce=nonce,
+        schema=_schema(prompt.task, nonce),
+        prompt_tokens=prompt.prompt_tokens + len(f"{shown}{request}".encode()),
+    )
+
+
+def _compose(
+    templates: Templates,
+    task: Task,
+    common: Common,
+    values: Mapping[str, Any],
+    nonce: str,
+    max_tokens: int,
+    count: CountTokens,
+) -> Prompt:
+    def render(part: Literal["system", "user"], shared: Common, nonce: str) -> str:
+        fields = {
+            "guidelines": shared.guidelines,
+            "instructions": shared.instructions,
+            "title": shared.title,
+            "brief": shared.brief,
+        }
+        return templates.render(task.value, part, {**fields, **values, "nonce": nonce})
+
+    system, user = render("system", common, nonce), render("user", common, nonce)
+    lasting = render("user", replace(common, title="", brief=""), "")
+    return Prompt(
+        task=task,
+        messages=(Message("system", system), Message("user", user)),
+        nonce=nonce,
+        schema=_schema(task, nonce),
+        max_tokens=max_tokens,
+        key=_digest(f"{task.value}\0{system}\0{lasting}"),
+        prompt_tokens=count(system) + count(user),
+    )
+
+
+# How data is shown.
+
+
+def _quoted(text: str) -> str:
+    """Put prose behind ``> ``, line by line, so that none of its lines begins a line of ours."""
+    lines = escape_hidden(text[:MAX_PROSE].replace("\r\n", "\n")).split("\n")
+    cut = ["> (cut here)"] if len(text) > MAX_PROSE else []
+    return "\n".join([*(f"> {line}" for line in lines), *cut])
+
+
+def _hint_lines(chunk: Chunk, hints: Sequence[Finding]) -> list[str]:
+    tags = {
+        (unit.path, line.tag)
+        for unit in chunk.units
+        if unit.hunk is not None
+        for line in unit.hunk.lines
+        if line.changed
+    }
+    return [
+        escape_line(f"{hint.path} {hint.first}: {hint.title} ({hint.source} {hint.rule or ''})")
+        for hint in hints
+        if (hint.path, hint.first) in tags
+    ][:MAX_HINTS]
+
+
+def _listing(units: Sequence[Unit]) -> list[str]:
+    """List files with the symbols their hunks stand in, as many as fit."""
+    files: dict[str, list[Unit]] = {}
+    for unit in units:
+        files.setdefault(unit.path, []).append(unit)
+    lines: list[str] = []
+    room = MAX_PROSE - len(f"and {len(files)} more files")
+    for shown, (path, group) in enumerate(files.items()):
+        entry = [_file_line(path, group), *_symbol_lines(group)]
+        room -= sum(len(line) + 1 for line in entry)
+        if room < 0:
+            return [*lines, f"and {len(files) - shown} more files"]
+        lines += entry
+    return lines
+
+
+def _file_line(path: str, group: Sequence[Unit]) -> str:
+    marks = [line.mark for unit in group if unit.hunk for line in unit.hunk.lines]
+    facts = f"{group[0].kind.value}, +{marks.count('+')} -{marks.count('-')}"
+    return f"{escape_line(path)} ({facts})"
+
+
+def _symbol_lines(group: Sequence[Unit]) -> list[str]:
+    names = (unit.symbol or (unit.hunk.section if unit.hunk else "") for unit in group)
+    return [f"  {escape_line(name)[:_MAX_SYMBOL]}" for name in dict.fromkeys(names) if name]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# What an answer looks like. No lengths: a grammar made of them is slow, and the parser bounds them.
+
+_TEXT = {"type": "string"}
+_MAYBE = {"type": ["string", "null"]}
+_TAG = {"type": "string", "pattern": "^[LR][0-9]{1,7}$"}
+
+
+def _words(kind: type[StrEnum]) -> dict[str, Any]:
+    return {"type": "string", "enum": [word.value for word in kind]}
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_FINDING = _closed(
+    {
+        "path": _TEXT,
+        "first": _TAG,
+        "last": _TAG,
+        "quote": _TEXT,
+        "severity": _words(Severity),
+        "category": _words(Category),
+        "title": _TEXT,
+        "why": _TEXT,
+        "scenario": _TEXT,
+        "suggestion": _MAYBE,
+    }
+)
+_ANSWERS: Mapping[Task, Mapping[str, Any]] = {
+    Task.REVIEW: {"findings": {"type": "array", "items": _FINDING, "maxItems": MAX_FINDINGS}},
+    Task.BRIEF: {"brief": _TEXT},
+    Task.REFUTE: {"verdict": _words(Standing), "reason": _TEXT},
+    Task.DECIDE: {
+        "action": _words(Action),
+        "path": _MAYBE,
+        "query": _MAYBE,
+        "rationale": _TEXT,
+    },
+    Task.PATCH: {"replacement": _TEXT},
+}
+
+
+def _schema(task: Task, nonce: str) -> str:
+    """Write the schema of a task's answer in the subset that strict modes and grammars take."""
+    properties = {"nonce": {"type": "string", "const": nonce}, **_ANSWERS[task]}
+    return json.dumps(_closed(properties), separators=(",", ":"))

@@ -112,6 +112,10 @@ class ModelInfo:
     """How many of the model's tokens one of ours may be, at most."""
     min_rung: str = "E0"
     """Its findings are shown only from this rung of evidence on."""
+    chunk_tokens: int = 6000
+    """How long a chunk it reviews well, and in bearable time."""
+    least_output: int = 0
+    """How long an answer may be whatever limit is asked for: the service takes none."""
 
 
 OnReply = Callable[[int, Reply], None]

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from app.core.prompts import Prompt, Reply
+
+MILLION = 1_000_000
+MAX_ATTEMPTS = 3
+"""How often one prompt may be paid for: asked, asked again, continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +23,8 @@ class PriceTier:
     A request that falls in a tier pays that tier for all its tokens. ``up_to`` None is the last.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     input: Decimal
     output: Decimal
     cached_input: Decimal | None = None
@@ -21,7 +33,13 @@ class PriceTier:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one or more requests used, as the service counts it."""
+    """What one or more requests used, as the service counts it.
+
+    ``completion_tokens`` includes ``reasoning_tokens``, ``prompt_tokens`` includes
+    ``cached_tokens``. ``uncounted`` of the requests were not counted by the service (no usage, no
+    answer, a cut connection): for them our own count stands here, at its worst. ``credits_left``
+    is what the account had left after them, where the service tells.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -29,6 +47,21 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: Decimal | None = None
+    uncounted: int = 0
+    credits_left: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add two usages; a cost that is unknown on a side that asked leaves the sum unknown."""
+        return Usage(
+            requests=self.requests + other.requests,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cost_usd=_sum_cost(self, other),
+            uncounted=self.uncounted + other.uncounted,
+            credits_left=_least(self.credits_left, other.credits_left),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +72,186 @@ class Estimate:
     prompt_tokens: int
     max_completion_tokens: int
     max_cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a model's tokens cost, and how far our own counts of them may be off.
+
+    ``token_factor`` is how many of its tokens one of ours may be; ``least_output`` is how long any
+    answer may be whatever limit was asked for (services that take none).
+    """
+
+    tiers: tuple[PriceTier, ...] = ()
+    token_factor: float = 1.0
+    least_output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What may still be spent: reserve before each call, settle after it.
+
+    ``cap`` None means no limit. With a cap and no known price nothing can be promised: see
+    ``enforceable``.
+    """
+
+    rates: Rates = field(default_factory=Rates)
+    cap: Decimal | None = None
+    settled: Decimal = Decimal(0)
+    reserved: Decimal = Decimal(0)
+
+    @property
+    def enforceable(self) -> bool:
+        """Tell whether the cap can be kept: there is none, or prices are known."""
+        return self.cap is None or bool(self.rates.tiers)
+
+    @property
+    def left(self) -> Decimal | None:
+        """Return what is neither spent nor reserved; None without a limit that can be kept."""
+        if self.cap is None or not self.rates.tiers:
+            return None
+        return max(self.cap - self.settled - self.reserved, Decimal(0))
+
+    def affordable(
+        self, prompts: Sequence[Prompt]
+    ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+        """Split prompts into those that can be asked and those that can't, in their order.
+
+        Each that can carries its ``budget_usd``: one full-length attempt, and an equal part of
+        what is left over for attempts that must be repeated.
+        """
+        left = self.left
+        if left is None:
+            return tuple(prompts), ()
+        can: list[tuple[Prompt, Decimal]] = []
+        cannot: list[Prompt] = []
+        for prompt in prompts:
+            worst = worst_cost(prompt, self.rates)
+            if worst <= left:
+                can.append((prompt, worst))
+                left -= worst
+            else:
+                cannot.append(prompt)
+        spare = left / len(can) if can else Decimal(0)
+        funded = tuple(
+            replace(prompt, budget_usd=min(worst * MAX_ATTEMPTS, worst + spare))
+            for prompt, worst in can
+        )
+        return funded, tuple(cannot)
+
+    def reserve(self, prompts: Iterable[Prompt]) -> Purse:
+        """Set aside what affordable prompts may cost."""
+        budgets = (prompt.budget_usd for prompt in prompts)
+        return replace(self, reserved=self.reserved + sum((b for b in budgets if b), Decimal(0)))
+
+    def settle(self, prompts: Iterable[Prompt], replies: Iterable[Reply]) -> Purse:
+        """Give back what was reserved for prompts, and record what their replies did cost."""
+        budgets = sum((prompt.budget_usd for prompt in prompts if prompt.budget_usd), Decimal(0))
+        spent = sum((reply.usage.cost_usd or Decimal(0) for reply in replies), Decimal(0))
+        return replace(
+            self,
+            reserved=max(self.reserved - budgets, Decimal(0)),
+            settled=self.settled + spent,
+        )
+
+
+def price(usage: Usage, tiers: Sequence[PriceTier]) -> Decimal | None:
+    """Price one request by the tier that its prompt fell in; None when no price is known."""
+    tier = tier_of(usage.prompt_tokens, tiers)
+    if tier is None:
+        return None
+    cached = min(usage.cached_tokens, usage.prompt_tokens)
+    cached_price = tier.input if tier.cached_input is None else tier.cached_input
+    total = (
+        (usage.prompt_tokens - cached) * tier.input
+        + cached * cached_price
+        + usage.completion_tokens * tier.output
+    )
+    return total / MILLION
+
+
+def tier_of(prompt_tokens: int, tiers: Sequence[PriceTier]) -> PriceTier | None:
+    """Return the tier of a prompt's length; past the last one's end, the last."""
+    for tier in tiers:
+        if tier.up_to is None or prompt_tokens <= tier.up_to:
+            return tier
+    return tiers[-1] if tiers else None
+
+
+def worst_usage(prompt: Prompt, rates: Rates) -> Usage:
+    """Return the most that one attempt of a prompt may use."""
+    usage = Usage(
+        requests=1,
+        prompt_tokens=math.ceil(prompt.prompt_tokens * rates.token_factor),
+        completion_tokens=max(prompt.max_tokens, rates.least_output),
+        uncounted=1,
+    )
+    return replace(usage, cost_usd=price(usage, rates.tiers))
+
+
+def worst_cost(prompt: Prompt, rates: Rates) -> Decimal:
+    """Return the most that one attempt of a prompt may cost; zero when no price is known.
+
+    Taken at the dearest of the tiers up to the prompt's length, should a longer one be cheaper.
+    """
+    worst = worst_usage(prompt, rates)
+    ends = (tier.up_to for tier in rates.tiers if tier.up_to is not None)
+    lengths = (worst.prompt_tokens, *(min(end, worst.prompt_tokens) for end in ends))
+    costs = (price(replace(worst, prompt_tokens=length), rates.tiers) for length in lengths)
+    return max((cost for cost in costs if cost is not None), default=Decimal(0))
+
+
+def worst_case(prompts: Sequence[Prompt], rates: Rates) -> Estimate:
+    """Estimate what asking every prompt once may need at most."""
+    usages = tuple(worst_usage(prompt, rates) for prompt in prompts)
+    return Estimate(
+        requests=len(prompts),
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        max_completion_tokens=sum(usage.completion_tokens for usage in usages),
+        max_cost_usd=sum((worst_cost(prompt, rates) for prompt in prompts), Decimal(0))
+        if rates.tiers
+        else None,
+    )
+
+
+def compose_receipt(usage: Usage, low_credits: float | None = None) -> str:
+    """Compose the receipt's one line; warn when fewer credits are left than ``low_credits``."""
+    if not usage.requests:
+        return "No model was asked."
+    tokens = f"{usage.prompt_tokens:,} prompt tokens"
+    if usage.cached_tokens:
+        tokens += f" ({usage.cached_tokens:,} cached)"
+    tokens += f" and {usage.completion_tokens:,} answer tokens"
+    if usage.reasoning_tokens:
+        tokens += f" ({usage.reasoning_tokens:,} reasoning)"
+    cost = "price unknown" if usage.cost_usd is None else f"${format_usd(usage.cost_usd)}"
+    requests = "1 request" if usage.requests == 1 else f"{usage.requests} requests"
+    line = f"{requests}, {tokens}: {cost}."
+    if usage.uncounted:
+        line += (
+            f" The service did not count {usage.uncounted} of them; they stand at our own count."
+        )
+    if usage.credits_left is not None:
+        line += f" {usage.credits_left:,g} credits are left."
+        if low_credits is not None and usage.credits_left < low_credits:
+            line += " That is little: top the account up."
+    return line
+
+
+def format_usd(amount: Decimal) -> str:
+    """Write an amount with at least two digits and at most six after the point, rounded up."""
+    if amount == amount.quantize(Decimal("0.01")):
+        return f"{amount:.2f}"
+    return str(amount.quantize(Decimal("0.000001"), rounding="ROUND_UP").normalize())
+
+
+def _sum_cost(one: Usage, other: Usage) -> Decimal | None:
+    costs = [usage.cost_usd for usage in (one, other) if usage.requests]
+    if not costs or any(cost is None for cost in costs):
+        return None
+    return sum((cost for cost in costs if cost is not None), Decimal(0))
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known, default=None)

@@ -1,0 +1,146 @@
+"""A row of the table and the operator's choices become a model to ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.adapters.models.chat import ChatService
+from app.adapters.models.local import LocalServer, LocalService, find_model
+from app.adapters.models.registry import (
+    ASSUMED_CONTEXT,
+    ASSUMED_OUTPUT,
+    Provider,
+    Routing,
+    build_address,
+)
+from app.adapters.models.scheduler import PacedModel, Quota, Service, Timing
+from app.adapters.models.target import Part, Target
+from app.core.money import PriceTier, Rates
+from app.core.prompts import Prompt, Reply, Task
+from app.errors import SettingsError
+from app.ports import ModelInfo
+
+SECOND_LOOK = (Task.REFUTE, Task.DECIDE)
+"""The tasks that a deep review gives to its ``verify`` model."""
+CHATTY_LOGGERS = ("openai", "httpx2", "httpcore2")
+"""Libraries that write whole prompts to the log when the environment asks them to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the operator chose about the model; each None leaves it to the table."""
+
+    api_key: str | None = None
+    base_url: str | None = None
+    model: str | None = None
+    rpm: int | None = None
+    concurrency: int | None = None
+    workspace: str | None = None
+    region: str | None = None
+    allow_insecure: bool = False
+    proxy: str | None = None
+
+
+def build_model(
+    provider: Provider,
+    choices: Choices,
+    *,
+    effort: str = "standard",
+    deadline: float = 3600.0,
+    on_reply: Callable[[Prompt, Reply], None] = lambda _prompt, _reply: None,
+    timing: Timing | None = None,
+) -> PacedModel:
+    """Build the model. Raises SettingsError naming what to set.
+
+    ``deadline`` is in seconds, for one round of asking; ``on_reply`` hears of each reply at once.
+    """
+    for name in CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    routing = _routing(provider, choices.model)
+    main = _part(provider, routing.fast if effort == "quick" else routing.main)
+    verify = _part(provider, routing.verify)
+    target = Target(
+        provider=provider,
+        address="",
+        main=main,
+        parts=dict.fromkeys(SECOND_LOOK, verify) if effort == "deep" else {},
+        key=choices.api_key,
+        thinking=effort != "quick",
+        proxy=choices.proxy,
+    )
+    figures = provider.figures_of(main.model)
+    dearest = max((main, *target.parts.values()), key=lambda part: _dearness(part.rates.tiers))
+    info = ModelInfo(
+        provider=provider.id,
+        name=main.model,
+        context_tokens=figures.context_tokens or ASSUMED_CONTEXT,
+        max_output_tokens=main.max_output,
+        prices=dearest.rates.tiers,
+        token_factor=provider.token_factor,
+        min_rung=provider.min_rung,
+        chunk_tokens=provider.chunk_tokens,
+        least_output=dearest.rates.least_output,
+    )
+    quota = Quota(
+        rpm=choices.rpm or figures.rpm,
+        tpm=figures.tpm,
+        concurrency=choices.concurrency or provider.concurrency,
+    )
+    return PacedModel(
+        _service(target, choices),
+        info,
+        quota,
+        can_continue=provider.partial,
+        deadline=deadline,
+        on_reply=on_reply,
+        timing=timing,
+    )
+
+
+def has_local() -> bool:
+    """Tell whether the embedded model is installed."""
+    return find_model() is not None
+
+
+def _service(target: Target, choices: Choices) -> Service:
+    provider = target.provider
+    if provider.id == "local":
+        model = find_model()
+        if model is None:
+            raise SettingsError("the embedded model is not installed: pip install 'postil[local]'")
+        return LocalService(
+            LocalServer(model),
+            lambda running: replace(target, address=running.address, key=running.key),
+        )
+    if provider.key is not None and not choices.api_key:
+        raise SettingsError(f"set {provider.key} (or POSTIL_API_KEY) to ask {provider.id}")
+    address = build_address(
+        provider,
+        base_url=choices.base_url,
+        workspace=choices.workspace,
+        region=choices.region,
+        allow_insecure=choices.allow_insecure,
+    )
+    return ChatService(replace(target, address=address))
+
+
+def _routing(provider: Provider, model: str | None) -> Routing:
+    if model:
+        return Routing(fast=model, main=model, verify=model)
+    if provider.models is None:
+        raise SettingsError(f"set POSTIL_MODEL (or --model): {provider.id} has no model of its own")
+    return provider.models
+
+
+def _part(provider: Provider, model: str) -> Part:
+    figures = provider.figures_of(model)
+    max_output = figures.output_tokens or ASSUMED_OUTPUT
+    limited = {"max_tokens", "max_completion_tokens"} & set(provider.fields)
+    least = 0 if limited else max_output
+    return Part(model, Rates(figures.prices, provider.token_factor, least), max_output)
+
+
+def _dearness(tiers: tuple[PriceTier, ...]) -> float:
+    return float(max((tier.input + tier.output for tier in tiers), default=0))

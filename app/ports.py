@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.diff import RawFile
+from app.core.events import CommentPlace, Person
 from app.core.findings import Finding
 from app.core.identity import Said
 from app.core.money import PriceTier
@@ -62,6 +63,26 @@ class Reviews(Protocol):
 
     def post(self, pull: PullRequest, review: Review) -> Posted:
         """Post the review's body and comments exactly once. Raises HostError."""
+        ...
+
+
+class Conversation(Protocol):
+    """Answers the people on a pull request, and closes what no longer holds."""
+
+    def may_write(self, ref: PullRef, person: Person) -> bool:
+        """Ask whether a person has write access now; any doubt is a no."""
+        ...
+
+    def react(self, ref: PullRef, place: CommentPlace, comment_id: int) -> None:
+        """Put eyes under a comment. Raises HostError."""
+        ...
+
+    def reply(self, ref: PullRef, place: CommentPlace, comment_id: int, text: str) -> None:
+        """Answer a comment, once however often it is asked for. Raises HostError."""
+        ...
+
+    def close_fixed(self, pull: PullRequest, fixed: Sequence[Said]) -> None:
+        """Resolve the threads of what no longer holds, or say so in them once. Raises HostError."""
         ...
 
 

@@ -1,0 +1,328 @@
+"""Keys to GitHub: an App's, from which short-lived tokens are made, or one token as it is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from github.Auth import AppAuth, Token
+from pydantic import BaseModel
+
+from app.adapters.github.client import Client, RenewableAuth, Site
+from app.adapters.github.quota import Clock, Quota, Sleep
+from app.adapters.github.shapes import Account, App, Installation, MintedToken, Repository
+from app.adapters.github.transport import Timeouts
+from app.core.pull import PullRef
+from app.errors import HostInvalid, HostMissing, HostRefused, SettingsError
+
+PERMISSIONS: Mapping[str, str] = {
+    "contents": "read",
+    "pull_requests": "write",
+    "checks": "write",
+}
+"""All that a review needs. Comments on a pull's conversation and reactions to them are covered by
+``pull_requests``: https://docs.github.com/en/rest/issues/comments#create-an-issue-comment"""
+
+RENEW_BEFORE_S = 300
+"""A token lives an hour; it is not used in its last minutes."""
+JWT_BACKDATED_S, JWT_LIFE_S = 60, 540
+"""https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app"""
+KEY_NAME = "POSTIL_GITHUB_PRIVATE_KEY"
+VIEWER = "query { viewer { login databaseId } }"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The account our words stand under on GitHub."""
+
+    user_id: int
+    login: str
+
+
+class Access(Protocol):
+    """Opens GitHub for one repository."""
+
+    @property
+    def app_id(self) -> int | None:
+        """The App whose check runs are ours; None for a token."""
+        ...
+
+    def client(self, ref: PullRef) -> Client:
+        """Return a client whose key fits this repository."""
+        ...
+
+    def identity(self, ref: PullRef) -> Identity:
+        """Fetch who we are there, once."""
+        ...
+
+    def token(self, ref: PullRef) -> str:
+        """Return the key for git over https; the user name is ``x-access-token``."""
+        ...
+
+    def code_url(self, ref: PullRef) -> str:
+        """Return the address git fetches this repository from; it holds no key."""
+        ...
+
+
+class GitHubApp:
+    """A GitHub App: tokens are made for each installation and narrowed to one repository.
+
+    Raises SettingsError for a key that can't be used; its text never holds the key.
+    """
+
+    def __init__(
+        self,
+        app_id: int,
+        private_key: str,
+        api_url: str,
+        *,
+        clock: Clock = time.time,
+        sleep: Sleep = time.sleep,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self._app_id = app_id
+        self.site = Site.open(api_url, clock, sleep, timeouts)
+        sign = AppAuth.create_jwt_sign(read_private_key(private_key), "RS256")
+
+        def sign_by_our_clock(claims: dict[str, object]) -> str | bytes:
+            now = int(clock())
+            return sign({**claims, "iat": now - JWT_BACKDATED_S, "exp": now + JWT_LIFE_S})
+
+        self.as_app = Client(
+            self.site, AppAuth(app_id, sign_func=sign_by_our_clock), Quota(clock, sleep)
+        )
+        self._lock = threading.Lock()
+        self._quotas: dict[int, Quota] = {}
+        self._auths: dict[tuple[int, int | None], InstallationAuth] = {}
+        self._clients: dict[tuple[int, int | None], Client] = {}
+        self._identity: Identity | None = None
+
+    @property
+    def app_id(self) -> int:
+        """The App's number."""
+        return self._app_id
+
+    def client(self, ref: PullRef) -> Client:
+        """Return a client whose token sees this repository alone."""
+        return self._client(_installation(ref), ref.repository_id)
+
+    def whole_installation(self, installation_id: int) -> Client:
+        """Return a client that sees all repositories of an installation, to list them."""
+        return self._client(installation_id, None)
+
+    def identity(self, ref: PullRef) -> Identity:
+        """Fetch the App's own bot account, once."""
+        known = self._identity
+        if known is None:
+            slug = self.as_app.read(App, "/app").slug
+            bot = self.client(ref).read(Account, f"/users/{quote(f'{slug}[bot]')}")
+            known = self._identity = Identity(bot.id, bot.login)
+        return known
+
+    def token(self, ref: PullRef) -> str:
+        """Return a token for git over https; the user name is ``x-access-token``."""
+        self.client(ref)
+        return self._auths[_installation(ref), ref.repository_id].token
+
+    def code_url(self, ref: PullRef) -> str:
+        """Return the address git fetches this repository from; it holds no key."""
+        return code_url(self.site.api_url, ref.repository)
+
+    def check_key(self) -> str:
+        """Ask GitHub who this App is and return its slug. Raises HostError."""
+        return self.as_app.read(App, "/app").slug
+
+    def _client(self, installation_id: int, repository_id: int | None) -> Client:
+        with self._lock:
+            at = (installation_id, repository_id)
+            if at not in self._clients:
+                quota = self._quotas.setdefault(
+                    installation_id, Quota(self.site.clock, self.site.sleep)
+                )
+                self._auths[at] = InstallationAuth(self.as_app, installation_id, repository_id)
+                self._clients[at] = Client(self.site, self._auths[at], quota)
+            return self._clients[at]
+
+
+class GitHubToken:
+    """One token as it is: a person's on the command line, the job's in an Action."""
+
+    def __init__(
+        self,
+        token: str,
+        api_url: str,
+        *,
+        clock: Clock = time.time,
+        sleep: Sleep = time.sleep,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self.site = Site.open(api_url, clock, sleep, timeouts)
+        self._token = token
+        self._client = Client(self.site, Token(token), Quota(clock, sleep))
+        self._identity: Identity | None = None
+
+    @property
+    def app_id(self) -> None:
+        """No App of our own: GitHub decides whose check runs these are."""
+        return
+
+    def client(self, ref: PullRef) -> Client:
+        """Return the one client there is."""
+        del ref
+        return self._client
+
+    def identity(self, ref: PullRef) -> Identity:
+        """Fetch whose token this is, once; an Action's token may only ask by GraphQL."""
+        del ref
+        if self._identity is None:
+            try:
+                user = self._client.read(Account, "/user")
+                self._identity = Identity(user.id, user.login)
+            except (HostRefused, HostMissing):
+                viewer = self._client.graphql(_Viewer, VIEWER, {}).viewer
+                self._identity = Identity(viewer.databaseId, viewer.login)
+        return self._identity
+
+    def token(self, ref: PullRef) -> str:
+        """Return the token for git over https; the user name is ``x-access-token``."""
+        del ref
+        return self._token
+
+    def code_url(self, ref: PullRef) -> str:
+        """Return the address git fetches this repository from; it holds no key."""
+        return code_url(self.site.api_url, ref.repository)
+
+    def find_pull(self, repository: str, number: int) -> PullRef:
+        """Bind a pull request that a person named to its repository's number. Raises HostError."""
+        found = self._client.read(Repository, f"/repos/{quote(repository)}")
+        return PullRef(found.id, found.full_name, number)
+
+
+class InstallationAuth(RenewableAuth):
+    """An installation's token, made when needed and again when it is old or refused."""
+
+    def __init__(self, as_app: Client, installation_id: int, repository_id: int | None) -> None:
+        self._as_app = as_app
+        self._installation_id = installation_id
+        self._repository_id = repository_id
+        self._lock = threading.Lock()
+        self._minted: MintedToken | None = None
+
+    @property
+    def token_type(self) -> str:
+        """The scheme of the Authorization header."""
+        return "Bearer"
+
+    @property
+    def token(self) -> str:
+        """The token as it is good now. Raises HostError when none can be made."""
+        with self._lock:
+            ends = self._minted.expires_at.timestamp() if self._minted else 0.0
+            if self._minted is None or ends - RENEW_BEFORE_S <= self._as_app.site.clock():
+                self._minted = self._mint()
+            return self._minted.token
+
+    def renew(self, refused: str) -> bool:
+        """Forget the token that was refused, so that the next call makes another."""
+        with self._lock:
+            if self._minted and self._minted.token == refused:
+                self._minted = None
+        return True
+
+    def _mint(self) -> MintedToken:
+        """Make a token for this repository with what a review needs.
+
+        An installation that has not granted all of it gets a token for the rest: each call then
+        says by itself what it misses.
+        """
+        home = f"/app/installations/{self._installation_id}"
+        body: dict[str, object] = {"permissions": dict(PERMISSIONS)}
+        if self._repository_id is not None:
+            body["repository_ids"] = [self._repository_id]
+        try:
+            return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
+        except HostInvalid:
+            granted = self._as_app.read(Installation, home).permissions
+            body["permissions"] = _both(PERMISSIONS, granted)
+        try:
+            return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
+        except HostInvalid as error:
+            raise HostMissing("the App is not installed on this repository") from error
+
+
+class _Viewer(BaseModel):
+    class Person(BaseModel):
+        login: str
+        databaseId: int  # noqa: N815 - GraphQL's name
+
+    viewer: Person
+
+
+def code_url(api_url: str, repository: str) -> str:
+    """Return where git finds a repository of the GitHub whose API is at ``api_url``.
+
+    ``api.`` stands before the host of github.com and of GitHub Enterprise Cloud with data
+    residency; an Enterprise Server has ``/api/v3`` behind it:
+    https://docs.github.com/en/enterprise-server/rest/using-the-rest-api/getting-started-with-the-rest-api
+    """
+    parts = urlsplit(api_url)
+    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}/{quote(repository)}.git"
+
+
+def read_private_key(text: str) -> str:
+    r"""Return an App's key as PEM, from the forms in which people keep one in a variable.
+
+    Real line ends of any kind, the two characters ``\n``, or the whole file in base64. Raises
+    SettingsError naming what is wrong, never the key.
+    """
+    pem = text.strip().replace("\\r", "").replace("\\n", "\n").replace("\r\n", "\n")
+    pem = pem.replace("\r", "\n")
+    if "-----BEGIN" not in pem:
+        pem = _from_base64(pem)
+    if "BEGIN OPENSSH" in pem:
+        raise SettingsError(f"{KEY_NAME} is an OpenSSH key: use the .pem file GitHub gave the App")
+    if "PUBLIC KEY" in pem:
+        raise SettingsError(f"{KEY_NAME} is a public key: use the .pem file GitHub gave the App")
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise SettingsError(f"{KEY_NAME} is locked with a passphrase: store it without") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(f"{KEY_NAME} is cut or damaged: it is not a whole PEM key") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise SettingsError(f"{KEY_NAME} is not an RSA key, and GitHub's are")
+    return pem
+
+
+def _from_base64(text: str) -> str:
+    try:
+        pem = base64.b64decode("".join(text.split()), validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        pem = ""
+    if "-----BEGIN" not in pem:
+        raise SettingsError(f"{KEY_NAME} is neither a PEM key nor one in base64")
+    return pem.replace("\r\n", "\n")
+
+
+def _both(wanted: Mapping[str, str], granted: Mapping[str, str]) -> dict[str, str]:
+    """Return of what is wanted the part that is granted."""
+    return {
+        name: "read" if granted[name] == "read" else level
+        for name, level in wanted.items()
+        if name in granted
+    }
+
+
+def _installation(ref: PullRef) -> int:
+    if ref.installation_id is None:
+        raise HostMissing("the App is not installed on this repository")
+    return ref.installation_id

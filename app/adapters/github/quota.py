@@ -1,0 +1,113 @@
+"""How often one installation may call: our own pace for writes, and GitHub's limits."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from app.adapters.github.limits import (
+    SECONDARY_WAIT_S,
+    SECONDS_BETWEEN_WRITES,
+    WRITES_PER_HOUR,
+    WRITES_PER_MINUTE,
+)
+from app.errors import HostLimited
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], None]
+
+LONGEST_WAIT_S = 20.0
+"""A write that would wait longer goes back to the scheduler."""
+RESERVE = 0.1
+"""The part of the hourly limit kept for finishing what was begun."""
+MINUTE, HOUR = 60.0, 3600.0
+LONGEST_PENALTY = 6
+"""Doublings of the minute after secondary limits in a row: about an hour."""
+
+
+class Quota:
+    """The pace of one installation, for all threads of this process."""
+
+    def __init__(self, clock: Clock, sleep: Sleep) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._writes: deque[float] = deque()
+        self._blocked_until = 0.0
+        self._slow_until = 0.0
+        self._penalties = 0
+        self._remaining = self._limit = 1.0
+        self._reset = 0.0
+
+    def check(self, *, spare: bool = False) -> None:
+        """Refuse a call that GitHub asked us not to make yet.
+
+        ``spare`` calls begin new work: they leave a tenth of the hourly limit alone. Raises
+        HostLimited.
+        """
+        now = self._clock()
+        with self._lock:
+            wait = self._blocked_until - now
+            low = self._remaining <= self._limit * RESERVE and now < self._reset
+            if spare and low:
+                wait = max(wait, self._reset - now)
+        if wait > 0:
+            raise HostLimited("GitHub's rate limit is not yet over", retry_after=wait)
+
+    def take_write(self) -> None:
+        """Wait for a turn to write. Raises HostLimited when it is far away."""
+        now = self._clock()
+        with self._lock:
+            turn = self._next_turn(now)
+            if turn - now > LONGEST_WAIT_S:
+                raise HostLimited("our own pace for writes is used up", retry_after=turn - now)
+            self._writes.append(turn)
+        if turn > now:
+            self._sleep(turn - now)
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Remember the rate limit that an answer tells of."""
+        try:
+            remaining = float(headers["x-ratelimit-remaining"])
+            limit = float(headers["x-ratelimit-limit"])
+            reset = float(headers["x-ratelimit-reset"])
+        except (KeyError, ValueError):
+            return
+        with self._lock:
+            self._remaining, self._limit, self._reset = remaining, limit, reset
+
+    def praise(self) -> None:
+        """Forget earlier secondary limits: a call went through."""
+        with self._lock:
+            self._penalties = 0
+
+    def punish(self, limited: HostLimited) -> HostLimited:
+        """Hold every call back as told; a secondary limit also halves the pace for an hour.
+
+        Secondary limits in a row double the wait:
+        https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+        """
+        now = self._clock()
+        wait = limited.retry_after
+        with self._lock:
+            if self._remaining > 0:
+                if self._penalties:
+                    longer = SECONDARY_WAIT_S * 2 ** min(self._penalties, LONGEST_PENALTY)
+                    wait = max(wait, longer)
+                self._penalties += 1
+                self._slow_until = now + HOUR
+            self._blocked_until = max(self._blocked_until, now + wait)
+        return HostLimited(limited.message, retry_after=wait)
+
+    def _next_turn(self, now: float) -> float:
+        while self._writes and self._writes[0] <= now - HOUR:
+            self._writes.popleft()
+        slow = 2 if now < self._slow_until else 1
+        turns = [now]
+        if self._writes:
+            turns.append(self._writes[-1] + SECONDS_BETWEEN_WRITES * slow)
+        for most, span in ((WRITES_PER_MINUTE // slow, MINUTE), (WRITES_PER_HOUR // slow, HOUR)):
+            if len(self._writes) >= most:
+                turns.append(self._writes[-most] + span)
+        return max(turns)

@@ -1,0 +1,185 @@
+"""Pull requests as GitHub tells of them: the record, the changed files, the policy file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qs, quote, urlsplit
+
+from app.adapters import crash
+from app.adapters.github import shapes
+from app.adapters.github.access import Access
+from app.adapters.github.client import Client
+from app.adapters.github.faults import odd_answer
+from app.adapters.github.limits import FILES_LISTED, PAGE, POLICY_BYTES
+from app.core.diff import ChangeKind, RawFile
+from app.core.pull import PullRef, PullRequest
+from app.errors import HostMissing, HostUnavailable
+from app.ports import RawDiff
+
+NEW_PULL_PAUSES = (1.0, 2.0, 2.0)
+"""Seconds to wait for a pull request that was announced but can't be read yet."""
+PAGE_SIZES = (PAGE, PAGE // 2, PAGE // 4)
+"""A page that GitHub can't make in its ten seconds may succeed when it is smaller:
+https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api"""
+
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
+"""JSON can't carry a path that is not UTF-8: only git knows its name."""
+
+FillPatches = Callable[[PullRequest, str], Sequence[RawFile]]
+"""(pull, merge base) -> every changed file with its patch, from the git object store."""
+
+
+class GitHubPulls:
+    """Reads pull requests; ``fill`` gives what GitHub's list leaves out."""
+
+    def __init__(self, access: Access, fill: FillPatches | None = None) -> None:
+        self._access = access
+        self._fill = fill
+
+    def fetch_pull(self, ref: PullRef) -> PullRequest:
+        """Fetch the pull request as it is now. Raises HostError."""
+        client = self._access.client(ref)
+        for pause in NEW_PULL_PAUSES:
+            try:
+                return _fetch(client, ref)
+            except HostMissing as missing:
+                if missing.data.get("moved"):
+                    raise
+                client.site.sleep(pause)
+        return _fetch(client, ref)
+
+    def fetch_diff(self, pull: PullRequest) -> RawDiff:
+        """Fetch every changed file between the pinned commits. Raises HostError, CodeError."""
+        client = self._access.client(pull.ref)
+        files = _list_files(client, pull)
+        listed = len(files) == (pull.changed_files or len(files)) and not any(
+            UNDECODABLE in file.path for file in files
+        )
+        if self._fill and not (listed and all(map(_has_patch, files))):
+            every = self._fill(pull, _merge_base(client, pull))
+            return RawDiff(_completed(files, every) if listed else tuple(every))
+        notes = () if listed else (f"GitHub lists {len(files)} of {pull.changed_files} files",)
+        return RawDiff(files, notes)
+
+    def fetch_file(self, ref: PullRef, sha: str, path: str) -> bytes | None:
+        """Fetch a small regular file at a commit; None when there is none. Raises HostError."""
+        try:
+            found = self._access.client(ref).read(
+                shapes.Content,
+                f"/repos/{quote(ref.repository)}/contents/{quote(path)}",
+                {"ref": sha},
+            )
+        except HostMissing:
+            return None
+        if found.type != "file" or found.size > POLICY_BYTES or found.encoding != "base64":
+            return None
+        try:
+            return base64.b64decode(found.content)
+        except binascii.Error:
+            raise odd_answer("content is not base64") from None
+
+
+def read_pull(ref: PullRef, found: shapes.Pull) -> PullRequest:
+    """Turn GitHub's record into ours, and refuse another repository's."""
+    home = found.base.repo
+    if home is None or (ref.repository_id and home.id != ref.repository_id):
+        raise HostMissing(f"{ref.repository} is another repository now", moved=True)
+    author = found.user
+    return PullRequest(
+        ref=PullRef(home.id, home.full_name, found.number, ref.installation_id),
+        title=found.title,
+        body=found.body or "",
+        author_id=author.id if author else 0,
+        author=author.login if author else "ghost",
+        base_sha=found.base.sha,
+        head_sha=found.head.sha,
+        base_branch=found.base.ref,
+        head_branch=found.head.ref,
+        draft=found.draft,
+        open=found.state == "open",
+        author_is_bot=bool(author and author.type == "Bot"),
+        changed_files=found.changed_files,
+        additions=found.additions,
+        deletions=found.deletions,
+        head_repository_id=found.head.repo.id if found.head.repo else None,
+        url=found.html_url,
+    )
+
+
+def pull_path(ref: PullRef) -> str:
+    """Return where the API keeps a pull request."""
+    return f"/repos/{quote(ref.repository)}/pulls/{ref.number}"
+
+
+def _fetch(client: Client, ref: PullRef) -> PullRequest:
+    return read_pull(ref, client.read(shapes.Pull, pull_path(ref), spare=True))
+
+
+def _list_files(client: Client, pull: PullRequest) -> tuple[RawFile, ...]:
+    for size in PAGE_SIZES[:-1]:
+        try:
+            return _files(client, pull, size)
+        except HostUnavailable:
+            continue
+    return _files(client, pull, PAGE_SIZES[-1])
+
+
+def _files(client: Client, pull: PullRequest, size: int) -> tuple[RawFile, ...]:
+    """List the files, each once: the list may shift while it is walked."""
+    found: dict[str, RawFile] = {}
+    pages = client.rows(shapes.ChangedFile, f"{pull_path(pull.ref)}/files", {"per_page": size})
+    for page in pages:
+        for row in page:
+            _refuse_other_head(row, pull)
+            found.setdefault(row.filename, _raw_file(row))
+        crash.at("after_files_page")
+        if len(found) >= FILES_LISTED:
+            break
+    return tuple(found.values())
+
+
+def _refuse_other_head(row: shapes.ChangedFile, pull: PullRequest) -> None:
+    """Refuse a list of a newer head: each row's address names it, save for removed files."""
+    named = parse_qs(urlsplit(row.contents_url).query).get("ref", [pull.head_sha])[0]
+    if row.status != ChangeKind.REMOVED and named != pull.head_sha:
+        raise HostMissing("the head moved while its files were read", superseded=True)
+
+
+def _raw_file(row: shapes.ChangedFile) -> RawFile:
+    try:
+        kind = ChangeKind(row.status)
+    except ValueError:
+        kind = ChangeKind.CHANGED
+    return RawFile(
+        path=row.filename,
+        kind=kind,
+        patch=row.patch,
+        old_path=row.previous_filename,
+        additions=row.additions,
+        deletions=row.deletions,
+    )
+
+
+def _has_patch(file: RawFile) -> bool:
+    """Tell whether a patch is there and whole, or none is needed for what was only renamed."""
+    if not isinstance(file.patch, str):
+        moved = file.kind in {ChangeKind.RENAMED, ChangeKind.COPIED, ChangeKind.UNCHANGED}
+        return moved and not file.additions and not file.deletions
+    marks = [line[:1] for line in file.patch.split("\n")]
+    return (marks.count("+"), marks.count("-")) == (file.additions, file.deletions)
+
+
+def _completed(files: Sequence[RawFile], every: Sequence[RawFile]) -> tuple[RawFile, ...]:
+    """Put git's word in the place of what GitHub left out or cut."""
+    whole = {file.path: file for file in every}
+    return tuple(file if _has_patch(file) else whole.get(file.path, file) for file in files)
+
+
+def _merge_base(client: Client, pull: PullRequest) -> str:
+    """Ask where the branch left its base; the second page of a comparison carries no files."""
+    span = f"{pull.base_sha}...{pull.head_sha}"
+    path = f"/repos/{quote(pull.ref.repository)}/compare/{span}"
+    found = client.read(shapes.Comparison, path, {"per_page": 1, "page": 2})
+    return found.merge_base_commit.sha

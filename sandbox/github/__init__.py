@@ -2,9 +2,9 @@
 
     with GitHub() as github:
         app = github.create_app(webhook_url="http://127.0.0.1:8000/webhook")
-        shop = github.create_repository("acme/shop", {"cart.py": "total = 0\n"})
+        shop = github.create_repository("acme/shop", {"cart.py": "total = 0"})
         installation = github.install(app, shop.owner)
-        shop.commit({"cart.py": "total = 1\n"}, branch="one")
+        shop.commit({"cart.py": "total = 1"}, branch="one")
         pull = shop.open_pull("one", "Start at one", author=github.create_user("alice"))
 
 Built from what docs.github.com says about each endpoint; where an answer's exact words are not

@@ -101,7 +101,8 @@ def _change(
 
 
 def _sections(diff: bytes) -> list[bytes]:
-    return [b"diff --git " + part for part in re.split(rb"^diff --git ", diff, flags=re.M)[1:]]
+    parts = re.split(rb"^diff --git ", diff, flags=re.MULTILINE)[1:]
+    return [b"diff --git " + part for part in parts]
 
 
 def _rows(patch: bytes) -> Iterator[Row]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DOCUMENTATION = "https://docs.github.com/rest"
+NUMBERS = frozenset({"number", "review", "comment", "reaction", "run", "suite"})
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
+class Refusal(Exception):
     """An answer that is an error, in the form GitHub gives it."""
 
     def __init__(
@@ -118,10 +119,7 @@ class Request:
 
     def number(self, name: str) -> int:
         """Return a number of the path."""
-        text = self.params[name]
-        if not text.isdecimal():
-            raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
-        return int(text)
+        return int(self.params[name])
 
 
 Handler = Callable[["World", Request], Reply]
@@ -177,5 +175,6 @@ class Routes:
 def _pattern(part: str) -> str:
     if not part.startswith("{"):
         return re.escape(part)
-    name = part.strip("{}")
-    return f"(?P<{name.rstrip('+')}>{'.+' if name.endswith('+') else '[^/]+'})"
+    name = part.strip("{}+")
+    shape = r"\d{1,18}" if name in NUMBERS else ".+" if part.endswith("+}") else "[^/]+"
+    return f"(?P<{name}>{shape})"

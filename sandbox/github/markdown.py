@@ -1,10 +1,9 @@
-"""Comment text as GitHub would show it: Markdown, a few harmless tags, nothing that loads or runs."""
+"""Comment text as GitHub shows it: Markdown and harmless tags, nothing that loads or runs."""
 
 from collections.abc import Sequence
 from functools import cache
 from html import escape
 from html.parser import HTMLParser
-from typing import Any, ClassVar
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -12,10 +11,14 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 VOID = frozenset({"br", "hr"})
-TAGS = VOID | frozenset(
-    "a b blockquote code dd del details div dl dt em h1 h2 h3 h4 h5 h6 i ins kbd li ol p pre q s "
-    "samp span strong sub summary sup table tbody td th thead tr ul var".split()
-)
+TAGS = VOID | {
+    *("a", "b", "code", "del", "em", "i", "ins", "kbd", "q", "s", "samp", "span", "strong"),
+    *("sub", "sup", "var"),
+    *("blockquote", "details", "div", "p", "pre", "summary"),
+    *("h1", "h2", "h3", "h4", "h5", "h6"),
+    *("dd", "dl", "dt", "li", "ol", "ul"),
+    *("table", "tbody", "td", "th", "thead", "tr"),
+}
 CLASSES = frozenset({"suggestion", "caption", "add", "del"})
 ALIGNMENTS = frozenset(f"text-align:{side}" for side in ("left", "right", "center"))
 SAFE_LINKS = ("https://", "http://", "mailto:", "#", "/")
@@ -41,7 +44,11 @@ def _markdown() -> MarkdownIt:
 
 
 def _fence(
-    renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: Any, env: Any  # noqa: ANN401 - markdown-it's signature
+    renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    _options: object,
+    env: dict[str, Sequence[str] | None],
 ) -> str:
     del renderer
     token = tokens[index]
@@ -63,7 +70,11 @@ def _line(kind: str, text: str) -> str:
 
 
 def _image(
-    renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: Any, _env: Any  # noqa: ANN401 - markdown-it's signature
+    renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    _options: object,
+    _env: object,
 ) -> str:
     # Nothing on the page is loaded from elsewhere: an image is its own description.
     del renderer
@@ -72,8 +83,6 @@ def _image(
 
 class _Cleaner(HTMLParser):
     """Keeps harmless tags and closes them; comments vanish, everything else becomes text."""
-
-    CDATA_CONTENT_ELEMENTS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -85,6 +94,9 @@ class _Cleaner(HTMLParser):
         self.close()
         self._out += [f"</{tag}>" for tag in reversed(self._open)]
         return "".join(self._out)
+
+    def set_cdata_mode(self, *_: object, **__: object) -> None:
+        """Read what stands in a script or a style like everything else."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep a harmless tag with its harmless attributes."""

@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from email.utils import formatdate
@@ -35,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.script = script
         self.record = record
         self.closing = threading.Event()
+        self.errors: list[BaseException] = []
         self._open: set[socket.socket] = set()
         self._serving: set[threading.Thread] = set()
         self._loop = threading.Thread(
@@ -61,6 +63,8 @@ class Server(ThreadingHTTPServer):
         for thread in list(self._serving):
             thread.join(5)
         self.server_close()
+        for error in self.errors:
+            raise error
 
     def process_request_thread(self, request: object, client_address: object) -> None:
         """Serve one connection in its own thread and forget it afterwards."""
@@ -74,7 +78,11 @@ class Server(ThreadingHTTPServer):
             self._serving.discard(threading.current_thread())
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client went away; print everything else."""
+        """Keep a mistake of ours, so that closing raises it."""
+        del request, client_address
+        error = sys.exception()
+        if error:
+            self.errors.append(error)
 
 
 class Handler(BaseHTTPRequestHandler):

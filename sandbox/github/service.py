@@ -30,9 +30,11 @@ class GitHub(World):
         return self
 
     def close(self) -> None:
-        """Stop serving."""
-        self._server.stop()
-        super().close()
+        """Stop serving; raises what went wrong in here, if anything did."""
+        try:
+            self._server.stop()
+        finally:
+            super().close()
 
     @property
     def url(self) -> str:

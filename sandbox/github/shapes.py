@@ -83,6 +83,15 @@ _USER_URLS = {
     "events_url": "/events{/privacy}",
     "received_events_url": "/received_events",
 }
+_SHARED_WITH_ISSUES = (
+    *("html_url", "number", "state", "locked", "active_lock_reason", "title", "user", "body"),
+    *("labels", "milestone", "assignee", "assignees", "created_at", "updated_at", "closed_at"),
+    *("author_association", "draft", "comments_url"),
+)
+_SHARED_WITH_EVENTS = (
+    *("after", "app", "before", "conclusion", "created_at", "head_branch", "head_sha", "id"),
+    *("node_id", "pull_requests", "status", "updated_at", "url"),
+)
 
 
 def stamp(at: float | None) -> str | None:
@@ -326,13 +335,13 @@ def commit(world: World, owner: Repository, one: CommitInfo) -> Json:
     }
 
 
-def push(  # noqa: PLR0913, PLR0917 - the fields of the event
+def push(
     world: World, owner: Repository, branch: str, before: str | None, after: str, who: User
 ) -> Json:
     """Show a push to a branch."""
     info = owner.git.commit_info(after)
     person = {"name": info.author.name, "email": info.author.email, "username": who.login}
-    head = {
+    head: Json = {
         "id": after,
         "tree_id": info.tree,
         "distinct": True,
@@ -341,7 +350,9 @@ def push(  # noqa: PLR0913, PLR0917 - the fields of the event
         "url": f"{world.address.origin}/{owner.full_name}/commit/{after}",
         "author": person,
         "committer": person,
-        **dict.fromkeys(("added", "removed", "modified"), []),
+        "added": [],
+        "removed": [],
+        "modified": [],
     }
     zero = "0" * 40
     return {
@@ -359,7 +370,7 @@ def push(  # noqa: PLR0913, PLR0917 - the fields of the event
     }
 
 
-def file_change(  # noqa: PLR0913 - an entry belongs to a repository and a commit
+def file_change(
     world: World, owner: Repository, one: FileChange, *, head: str, patch: bool
 ) -> Json:
     """Show one file of a comparison; `patch` is left out when GitHub would not send it."""
@@ -471,6 +482,7 @@ def label(world: World, one: Pull, name: str) -> Json:
         "description": None,
         "color": f"{number % 0xFFFFFF:06x}",
         "default": False,
+        "archived_at": None,
         "archived_by": None,
     }
 
@@ -479,11 +491,7 @@ def issue(world: World, one: Pull) -> Json:
     """Show a pull request the way the issues API and `issue_comment` events do."""
     as_pull = simple_pull(world, one)
     url = as_pull["issue_url"]
-    kept = (
-        "html_url number state locked active_lock_reason title user body labels milestone assignee "
-        "assignees created_at updated_at closed_at author_association draft comments_url"
-    ).split()
-    return {name: as_pull[name] for name in kept} | {
+    return {name: as_pull[name] for name in _SHARED_WITH_ISSUES} | {
         "url": url,
         "repository_url": f"{world.address.api}/repos/{one.repository.full_name}",
         "labels_url": f"{url}/labels{{/name}}",
@@ -700,9 +708,8 @@ def check_suite(world: World, one: CheckSuite) -> Json:
 def webhook_check_run(world: World, one: CheckRun) -> Json:
     """Show a check run the way its events do, with its suite spelt out."""
     suite = check_suite(world, one.suite)
-    kept = "after app before conclusion created_at head_branch head_sha id node_id status updated_at url"
     return check_run(world, one) | {
-        "check_suite": {name: suite[name] for name in [*kept.split(), "pull_requests"]}
+        "check_suite": {name: suite[name] for name in _SHARED_WITH_EVENTS}
     }
 
 

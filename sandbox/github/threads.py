@@ -80,7 +80,7 @@ def place_on_head(world: World, pull: Pull, thread: Thread) -> None:
         thread.now, thread.commit_id = thread.original, pull.head_sha
         return
     change = next((one for one in world.changes(pull) if one.path == thread.path), None)
-    moved = change and _moved_anchor(world, pull, thread, change)
+    moved = change and _moved_anchor(pull, thread, change)
     if moved:
         thread.now, thread.commit_id = moved, pull.head_sha
     else:
@@ -115,13 +115,13 @@ def _row_at(change: FileChange, place: Place) -> Row:
     return rows[0]
 
 
-def _moved_anchor(world: World, pull: Pull, thread: Thread, change: FileChange) -> Anchor | None:
+def _moved_anchor(pull: Pull, thread: Thread, change: FileChange) -> Anchor | None:
     if thread.subject == FILE:
         return thread.original
     ends = [(thread.original.side, thread.original.line)]
     if thread.original.start_line is not None:
         ends.insert(0, (thread.original.start_side or RIGHT, thread.original.start_line))
-    rows = [_moved_row(world, pull, thread, change, side, line or 0) for side, line in ends]
+    rows = [_moved_row(pull, thread, change, side, line or 0) for side, line in ends]
     found = [row for row in rows if row]
     if len(found) < len(rows) or any(one.hunk != other.hunk for one, other in pairwise(found)):
         return None
@@ -135,9 +135,7 @@ def _moved_anchor(world: World, pull: Pull, thread: Thread, change: FileChange) 
     )
 
 
-def _moved_row(  # noqa: PLR0913, PLR0917 - one end of a range in one comparison
-    world: World, pull: Pull, thread: Thread, change: FileChange, side: str, line: int
-) -> Row | None:
+def _moved_row(pull: Pull, thread: Thread, change: FileChange, side: str, line: int) -> Row | None:
     git = pull.repository.git
     old, new = thread.original_commit_id, pull.head_sha
     path = thread.path

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.github import shapes, threads
+from sandbox.github.diff import FileChange
 from sandbox.github.git import Blob, Changes, GitRepository, Person
 from sandbox.github.hooks import Postman
 from sandbox.github.state import (
@@ -434,7 +435,7 @@ class World:
             self.pull_event(pull, "closed", user)
             return pull.merge_commit_sha
 
-    def changes(self, pull: Pull, head: str | None = None) -> tuple[shapes.FileChange, ...]:
+    def changes(self, pull: Pull, head: str | None = None) -> tuple[FileChange, ...]:
         """Return what a pull request changes, up to its head or to an earlier commit of it."""
         head = head or pull.head_sha
         base = pull.repository.git.merge_base(pull.base_sha, head) or pull.base_sha
@@ -597,7 +598,7 @@ class World:
 
 @cache
 def _generated_key(index: int) -> tuple[rsa.RSAPrivateKey, str]:
-    # The n-th App of every GitHub in one process shares a key: making one takes a tenth of a second.
+    # The n-th App of every GitHub in one process shares a key, because making one takes long.
     del index
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(

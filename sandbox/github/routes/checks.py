@@ -39,8 +39,8 @@ def update_run(world: World, request: Request) -> Reply:
     if run.suite.app is not request.author.app:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            "Invalid app_id `%s` - check run can only be modified by "
-            "the GitHub App that created it." % run.suite.app.id,
+            f"Invalid app_id `{run.suite.app.id}` - check run can only be modified by the GitHub "
+            "App that created it.",
         )
     return Reply(shapes.check_run(world, checks.update(world, run, request.json())))
 

@@ -120,7 +120,8 @@ def compare(world: World, request: Request) -> Reply:
         lambda sha: shapes.commit(world, home, git.commit_info(sha)),
     )
     state = {(True, True): "diverged", (True, False): "ahead", (False, True): "behind"}
-    url = f"{world.address.api}/repos/{home.full_name}/compare/{quote(base_name)}...{quote(head_name)}"
+    names = f"{quote(base_name)}...{quote(head_name)}"
+    url = f"{world.address.api}/repos/{home.full_name}/compare/{names}"
     page = f"{world.address.origin}/{home.full_name}/compare/{base}...{head}"
     first = request.query.get("page", "1") == "1"
     changes = git.changes(meeting, head)[: world.limits.compare_files] if first else ()

@@ -16,7 +16,7 @@ from sandbox.github.world import World
 routes = Routes()
 T = TypeVar("T")
 LARGEST_PAGE = 100
-TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|[{}()\[\]:!$@=]|\.\.\.|[\w-]+')
+WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|[{}()\[\]:!$@=]|\.\.\.|[\w-]+')
 CLASSIFIERS = ("SPAM", "ABUSE", "OFF_TOPIC", "OUTDATED", "DUPLICATE", "RESOLVED")
 
 
@@ -54,16 +54,14 @@ def root_fields(query: str) -> list[tuple[str, str]]:
     """Return the alias and the name of each field of the first operation."""
     depth = nested = 0
     fields: list[tuple[str, str]] = []
-    tokens = [one for one in TOKENS.findall(query) if not one.startswith("#")]
-    for at, token in enumerate(tokens):
-        depth += (token == "{") - (token == "}")
-        nested += (token in {"(", "["}) - (token in {")", "]"})
-        if depth != 1 or nested or not re.fullmatch(r"\w+", token):
+    words = [one for one in WORDS.findall(query) if not one.startswith("#")]
+    for at, word in enumerate(words):
+        depth += (word == "{") - (word == "}")
+        nested += (word in {"(", "["}) - (word in {")", "]"})
+        if depth != 1 or nested or not word.isidentifier() or words[at + 1 : at + 2] == [":"]:
             continue
-        if tokens[at + 1 : at + 2] == [":"]:
-            continue
-        alias = tokens[at - 2] if tokens[at - 1] == ":" else token
-        fields.append((alias, token))
+        alias = words[at - 2] if words[at - 1] == ":" else word
+        fields.append((alias, word))
     return fields
 
 
@@ -91,7 +89,9 @@ def _resolve(world: World, request: Request, field: str, query: str, variables: 
 def _arguments(query: str, variables: Json) -> Json:
     """Return all arguments by name: literals of the query, then the variables they name."""
     found: Json = {}
-    for name, literal in re.findall(r'(\w+)\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+|[A-Z_]+\b|\$\w+)', query):
+    for name, literal in re.findall(
+        r'(\w+)\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+|[A-Z_]+\b|\$\w+)', query
+    ):
         if literal.startswith("$"):
             if literal[1:] in variables:
                 found[name] = variables[literal[1:]]
@@ -109,7 +109,9 @@ def _repository(world: World, request: Request, arguments: Json) -> Json:
     name = f"{arguments.get('owner')}/{arguments.get('name')}"
     repository = world.find_repository(name)
     if repository is None or not auth.can_see(world, request.token, repository):
-        raise RefusedError("NOT_FOUND", f"Could not resolve to a Repository with the name '{name}'.")
+        raise RefusedError(
+            "NOT_FOUND", f"Could not resolve to a Repository with the name '{name}'."
+        )
     shape: Json = {"id": shapes.node("R", repository.id), "nameWithOwner": repository.full_name}
     if "number" in arguments:
         pull = repository.pulls.get(int(arguments["number"]))
@@ -174,7 +176,10 @@ def _comment_shape(comment: ReviewComment) -> Json:
         "body": comment.body,
         "isMinimized": comment.minimized,
         # GraphQL names a bot without the suffix that the REST API shows.
-        "author": {"login": login.removesuffix("[bot]"), "__typename": str(comment.author.user.kind)},
+        "author": {
+            "login": login.removesuffix("[bot]"),
+            "__typename": str(comment.author.user.kind),
+        },
         "createdAt": shapes.stamp(comment.created_at),
     }
 
@@ -243,9 +248,7 @@ def _thread(
     raise _unknown(wanted)
 
 
-def _require(
-    world: World, request: Request, repository: Repository, name: str, level: str
-) -> None:
+def _require(world: World, request: Request, repository: Repository, name: str, level: str) -> None:
     token = request.token
     if token is None or not auth.can_see(world, token, repository):
         raise RefusedError("NOT_FOUND", "Could not resolve to a node with that global id.")
@@ -254,4 +257,6 @@ def _require(
 
 
 def _unknown(wanted: object) -> RefusedError:
-    return RefusedError("NOT_FOUND", f"Could not resolve to a node with the global id of '{wanted}'")
+    return RefusedError(
+        "NOT_FOUND", f"Could not resolve to a node with the global id of '{wanted}'"
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -83,19 +83,25 @@ class DiffFile:
 def _page(world: World, pull: Pull, tab: str) -> Reply:
     changes = list(with_patches(world.changes(pull), world.limits))
     threads = [one for one in pull.threads if any(_submitted(one))]
-    files = [_file(change, [t for t in threads if t.path == change.path], fits)
-             for change, fits in changes]
-    html = _templates().get_template("pull.html.j2").render(
-        pull=pull,
-        repository=pull.repository,
-        tab=tab,
-        state="merged" if pull.merged_at else "draft" if pull.draft else pull.state,
-        commits=len(world.commits(pull)),
-        additions=sum(one.additions for one in files),
-        deletions=sum(one.deletions for one in files),
-        timeline=_timeline(pull),
-        runs=checks.runs_of(pull),
-        files=files,
+    files = [
+        _file(change, [t for t in threads if t.path == change.path], fits)
+        for change, fits in changes
+    ]
+    html = (
+        _templates()
+        .get_template("pull.html.j2")
+        .render(
+            pull=pull,
+            repository=pull.repository,
+            tab=tab,
+            state="merged" if pull.merged_at else "draft" if pull.draft else pull.state,
+            commits=len(world.commits(pull)),
+            additions=sum(one.additions for one in files),
+            deletions=sum(one.deletions for one in files),
+            timeline=_timeline(pull),
+            runs=checks.runs_of(pull),
+            files=files,
+        )
     )
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
     return Reply(body=html.encode(), headers=headers)
@@ -137,8 +143,10 @@ def _file(change: FileChange, threads: list[Thread], fits: bool) -> DiffFile:  #
 def _textless(change: FileChange) -> str:
     if change.old_sha == change.new_sha:
         moved = change.previous is not None
-        return "File renamed without changes." if moved else (
-            f"File mode changed from {change.old_mode} to {change.new_mode}."
+        return (
+            "File renamed without changes."
+            if moved
+            else (f"File mode changed from {change.old_mode} to {change.new_mode}.")
         )
     empty = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
     return "Empty file." if empty in {change.old_sha, change.new_sha} else "Binary file not shown."
@@ -175,7 +183,7 @@ def _emphasized(rows: tuple[Row, ...]) -> dict[int, Markup]:
     """Mark what differs inside lines, where as many were removed as were added."""
     runs = [(mark, list(group)) for mark, group in groupby(rows, key=lambda row: row.mark)]
     marked = {}
-    for (mark, old), (next_mark, new) in zip(runs, runs[1:], strict=False):
+    for (mark, old), (next_mark, new) in pairwise(runs):
         if (mark, next_mark) == ("-", "+") and len(old) == len(new):
             for one, other in zip(old, new, strict=True):
                 head = posixpath.commonprefix([one.text, other.text])

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sandbox.github import auth, reviews, shapes
 from sandbox.github.http import Json, Refusal, Reply, Request, Routes
-from sandbox.github.state import IssueComment, Pull, Repository, ReviewComment, Thread
+from sandbox.github.state import IssueComment, Pull, Repository, Review, ReviewComment, Thread, User
 from sandbox.github.world import World
 
 routes = Routes()
@@ -80,7 +80,8 @@ def _resolve(world: World, request: Request, field: str, query: str, variables: 
     if field == "node":
         return _node(world, request, arguments)
     if field == "viewer":
-        return {"login": request.author.user.login, "id": shapes.node("U", request.author.user.id)}
+        me = request.author.user
+        return {"login": me.login, "id": shapes.node("U", me.id), "databaseId": me.id}
     if field == "rateLimit":
         return {"limit": 5000, "cost": 1, "remaining": 4999}
     raise RefusedError("undefinedField", f"Field '{field}' doesn't exist on this type")
@@ -112,7 +113,11 @@ def _repository(world: World, request: Request, arguments: Json) -> Json:
         raise RefusedError(
             "NOT_FOUND", f"Could not resolve to a Repository with the name '{name}'."
         )
-    shape: Json = {"id": shapes.node("R", repository.id), "nameWithOwner": repository.full_name}
+    shape: Json = {
+        "id": shapes.node("R", repository.id),
+        "databaseId": repository.id,
+        "nameWithOwner": repository.full_name,
+    }
     if "number" in arguments:
         pull = repository.pulls.get(int(arguments["number"]))
         if pull is None:
@@ -121,7 +126,7 @@ def _repository(world: World, request: Request, arguments: Json) -> Json:
                 f"Could not resolve to a PullRequest with the number of {arguments['number']}.",
             )
         _require(world, request, repository, "pull_requests", "read")
-        shape["pullRequest"] = _pull(pull, arguments)
+        shape["pullRequest"] = _pull(world, request, pull, arguments)
     return shape
 
 
@@ -131,20 +136,64 @@ def _node(world: World, request: Request, arguments: Json) -> Json:
         for pull in repository.pulls.values():
             if shapes.node("PR", pull.id) == wanted:
                 _require(world, request, repository, "pull_requests", "read")
-                return _pull(pull, arguments)
+                return _pull(world, request, pull, arguments)
     return _thread_shape(_thread(world, request, wanted, "pull_requests", "read")[1], arguments)
 
 
-def _pull(pull: Pull, arguments: Json) -> Json:
+def _pull(world: World, request: Request, pull: Pull, arguments: Json) -> Json:
     threads = [one for one in pull.threads if any(_shown(one))]
+    said = [one for one in pull.reviews if one.state != "PENDING" or one.author == request.author]
     return {
         "id": shapes.node("PR", pull.id),
         "number": pull.number,
         "title": pull.title,
+        "state": "MERGED" if pull.merged_at is not None else pull.state.upper(),
+        "locked": pull.locked,
         "headRefOid": pull.head_sha,
-        "reviewThreads": _connection(
-            threads, arguments, lambda one: _thread_shape(one, arguments), cursor=True
+        "reviews": _latest(world.unlagged(said), arguments, lambda one: _review_shape(world, one)),
+        "comments": _latest(
+            world.unlagged(pull.comments), arguments, lambda one: _conversation_shape(world, one)
         ),
+        "reviewThreads": _connection(
+            world.unlagged(threads),
+            arguments,
+            lambda one: _thread_shape(one, arguments),
+            cursor=True,
+        ),
+    }
+
+
+def _review_shape(world: World, review: Review) -> Json:
+    return {
+        "id": shapes.node("PRR", review.id),
+        "databaseId": review.id,
+        "fullDatabaseId": str(review.id),
+        "state": review.state,
+        "body": review.body,
+        "url": shapes.review(world, review)["html_url"],
+        "commit": {"oid": review.commit_id},
+        "author": _author_shape(review.author.user),
+    }
+
+
+def _conversation_shape(world: World, comment: IssueComment) -> Json:
+    return {
+        "id": shapes.node("IC", comment.id),
+        "databaseId": comment.id,
+        "fullDatabaseId": str(comment.id),
+        "body": comment.body,
+        "isMinimized": comment.minimized,
+        "url": shapes.issue_comment(world, comment)["html_url"],
+        "author": _author_shape(comment.author.user),
+    }
+
+
+def _author_shape(user: User) -> Json:
+    # GraphQL names a bot without the suffix that the REST API shows.
+    return {
+        "login": user.login.removesuffix("[bot]"),
+        "__typename": str(user.kind),
+        "databaseId": user.id,
     }
 
 
@@ -168,19 +217,21 @@ def _thread_shape(thread: Thread, arguments: Json) -> Json:
 
 
 def _comment_shape(comment: ReviewComment) -> Json:
-    login = comment.author.user.login
+    down = sum(one.content == "-1" for one in comment.reactions)
     return {
         "id": shapes.node("PRRC", comment.id),
         "databaseId": comment.id,
         "fullDatabaseId": str(comment.id),
         "body": comment.body,
         "isMinimized": comment.minimized,
-        # GraphQL names a bot without the suffix that the REST API shows.
-        "author": {
-            "login": login.removesuffix("[bot]"),
-            "__typename": str(comment.author.user.kind),
-        },
+        "author": _author_shape(comment.author.user),
         "createdAt": shapes.stamp(comment.created_at),
+        "pullRequestReview": {
+            "databaseId": comment.review.id,
+            "fullDatabaseId": str(comment.review.id),
+        },
+        # The one count of reactions that a client asks for: of the thumbs that point down.
+        "reactions": {"totalCount": down},
     }
 
 
@@ -198,6 +249,11 @@ def _connection(
     end = start + len(page)
     info = {"hasNextPage": end < len(rows), "endCursor": str(end) if page else None}
     return {"totalCount": len(rows), "nodes": page, "pageInfo": info}
+
+
+def _latest(rows: Sequence[T], arguments: Json, show: Callable[[T], Json]) -> Json:
+    last = min(int(arguments.get("last") or LARGEST_PAGE), LARGEST_PAGE)
+    return {"totalCount": len(rows), "nodes": [show(one) for one in rows[-last:]]}
 
 
 def _resolve_thread(world: World, request: Request, arguments: Json) -> Json:

@@ -1,0 +1,45 @@
+"""Runs the web application on uvicorn, with limits, until a signal stops it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+KEEP_ALIVE_SECONDS: Final = 15
+STOP_SECONDS: Final = 10
+MAX_CONNECTIONS: Final = 512
+
+
+def build_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+    """Build the server; its ``run`` returns after SIGTERM or SIGINT, when requests have ended."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            backlog=2048,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        )
+    )
+
+
+def serve(app: FastAPI, host: str, port: int) -> bool:
+    """Serve until a signal; False when the server could not start."""
+    server = build_server(app, host, port)
+    server.run()
+    return server.started

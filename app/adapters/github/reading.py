@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlsplit
 
 from app.adapters import crash
@@ -27,7 +28,7 @@ https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api"
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """JSON can't carry a path that is not UTF-8: only git knows its name."""
 
-FillPatches = Callable[[PullRequest, str], Sequence[RawFile]]
+FillPatches = Callable[[PullRequest, str], RawDiff]
 """(pull, merge base) -> every changed file with its patch, from the git object store."""
 
 
@@ -59,7 +60,7 @@ class GitHubPulls:
         )
         if self._fill and not (listed and all(map(_has_patch, files))):
             every = self._fill(pull, _merge_base(client, pull))
-            return RawDiff(_completed(files, every) if listed else tuple(every))
+            return replace(every, files=_completed(files, every.files)) if listed else every
         notes = () if listed else (f"GitHub lists {len(files)} of {pull.changed_files} files",)
         return RawDiff(files, notes)
 

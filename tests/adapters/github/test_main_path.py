@@ -1,0 +1,63 @@
+"""From the first read to the last write, as a review does it."""
+
+from __future__ import annotations
+
+from app.adapters.github.reading import GitHubPulls
+from app.core.diff import ChangeKind
+from tests.adapters.github.conftest import JOB, NEW, Scene, name, report
+
+
+def test_a_pull_is_read_reviewed_and_its_check_completed(scene: Scene) -> None:
+    access = scene.access()
+    pulls, reviews = GitHubPulls(access), scene.reviews(access)
+    pull = pulls.fetch_pull(scene.ref)
+    check = reviews.open_check(pull, JOB)
+    diff = pulls.fetch_diff(pull)
+    assert reviews.fetch_said(pull) == ()
+    posted = reviews.post(pull, scene.review(2))
+    reviews.close_check(pull, check, report())
+
+    assert pull.head_sha == scene.pull.head_sha
+    assert [(one.path, one.kind) for one in diff.files] == [("cart.py", ChangeKind.MODIFIED)]
+    assert diff.notes == ()
+    assert (posted.comments, posted.notes) == (2, ())
+    assert scene.lines_said() == [1, 2]
+    (review,) = scene.pull.reviews
+    assert (posted.review_id, review.state, review.commit_id) == (
+        review.id,
+        "COMMENTED",
+        pull.head_sha,
+    )
+    assert review.body.startswith("Found something")
+    (run,) = scene.repository.check_runs
+    assert (run.name, run.status, run.conclusion) == ("Postil", "completed", "neutral")
+    assert run.external_id == JOB
+    assert scene.github.unexpected == []
+    assert scene.time.slept == [] or max(scene.time.slept) <= 1
+
+
+def test_what_was_said_is_known_again(scene: Scene) -> None:
+    scene.reviews().post(scene.fetch(), scene.review(2))
+    said = scene.reviews().fetch_said(scene.fetch())
+    assert [(one.fingerprint, one.path, one.line) for one in said] == [
+        (name(1), "cart.py", 1),
+        (name(2), "cart.py", 2),
+    ]
+    assert not any(one.closed or one.outdated for one in said)
+
+
+def test_posting_the_same_plan_again_writes_nothing(scene: Scene) -> None:
+    review = scene.review(3)
+    scene.reviews().post(scene.fetch(), review)
+    before = scene.writes()
+    posted = scene.reviews().post(scene.fetch(), review)
+    assert scene.writes() == before
+    assert posted.comments == 3
+    assert posted.review_id == scene.pull.reviews[0].id
+
+
+def test_the_policy_file_is_read_from_a_commit(scene: Scene) -> None:
+    pulls = GitHubPulls(scene.access())
+    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, "cart.py") == NEW.encode()
+    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, ".postil.toml") is None
+    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, "notes.md") == b"a\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.adapters.models.chat import ChatService
@@ -18,7 +17,7 @@ from app.adapters.models.registry import (
 from app.adapters.models.scheduler import PacedModel, Quota, Service, Timing
 from app.adapters.models.target import Part, Target
 from app.core.money import PriceTier, Rates
-from app.core.prompts import Prompt, Reply, Task
+from app.core.prompts import Task
 from app.errors import SettingsError
 from app.ports import ModelInfo
 
@@ -49,12 +48,11 @@ def build_model(
     *,
     effort: str = "standard",
     deadline: float = 3600.0,
-    on_reply: Callable[[Prompt, Reply], None] = lambda _prompt, _reply: None,
     timing: Timing | None = None,
 ) -> PacedModel:
     """Build the model. Raises SettingsError naming what to set.
 
-    ``deadline`` is in seconds, for one round of asking; ``on_reply`` hears of each reply at once.
+    ``deadline`` is in seconds, for one round of asking.
     """
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -94,7 +92,6 @@ def build_model(
         quota,
         can_continue=provider.partial,
         deadline=deadline,
-        on_reply=on_reply,
         timing=timing,
     )
 

@@ -70,12 +70,9 @@ def tools_of(prompt: Prompt, schema: Schema) -> list[dict[str, Any]]:
 def schema_of(prompt: Prompt, provider: Provider) -> Schema:
     """Return the answer's schema, made smaller for a model that would ramble on."""
     schema: Schema = json.loads(prompt.schema)
-    if not provider.answer_chars:
-        return schema
-    small: dict[str, Any] = _smaller(schema, provider.answer_chars, provider.answer_items)
-    if "nonce" in small.get("properties", {}):
-        small["properties"]["nonce"] = {"const": prompt.nonce}
-    return small
+    if provider.answer_chars:
+        schema = _smaller(schema, provider.answer_chars, provider.answer_items)
+    return schema
 
 
 def _smaller(value: Any, chars: Mapping[str, int], items: int | None, name: str = "") -> Any:  # noqa: ANN401 - any part of a JSON schema
@@ -93,7 +90,7 @@ def _smaller(value: Any, chars: Mapping[str, int], items: int | None, name: str 
     limit = chars.get(name, chars.get("*"))
     if limit == 0 and "null" in kinds:
         return {"type": "null"}
-    if limit is not None and "string" in kinds and "enum" not in value:
+    if limit is not None and "string" in kinds and not {"const", "enum", "pattern"} & set(value):
         small["maxLength"] = limit
     if items is not None and kinds == "array":
         small["maxItems"] = items

@@ -49,6 +49,9 @@ class Timing:
     jitter: Callable[[], float] = random.random
 
 
+Hear = Callable[[int, Reply], None]
+
+
 class Service(Protocol):
     """Asks one model service, once, without waiting."""
 
@@ -125,7 +128,9 @@ def _following(
 
 def continue_prompt(prompt: Prompt, partial: str) -> Prompt:
     """Return the prompt that goes on with an answer that was cut."""
-    asked = tuple(message for message in prompt.messages if message.role != "assistant")
+    asked = prompt.messages
+    if asked[-1].role == "assistant":
+        asked = asked[:-1]
     longer = math.ceil(len(partial.encode()) / BYTES_PER_TOKEN)
     return replace(
         prompt,
@@ -205,8 +210,14 @@ class _Queue:
 
     end: float
     waiting: list[tuple[float, int, Attempt]]
+    hear: Hear
     running: dict[asyncio.Task[Reply], tuple[int, Attempt, Ticket]] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)
+
+    def keep(self, index: int, reply: Reply) -> None:
+        """Let a reply stand."""
+        self.replies[index] = reply
+        self.hear(index, reply)
 
 
 class PacedModel:
@@ -220,7 +231,6 @@ class PacedModel:
         *,
         can_continue: bool = False,
         deadline: float = 3600.0,
-        on_reply: Callable[[Prompt, Reply], None] = lambda _prompt, _reply: None,
         timing: Timing | None = None,
     ) -> None:
         self._service = service
@@ -228,7 +238,6 @@ class PacedModel:
         self._quota = quota
         self._can_continue = can_continue
         self._deadline = deadline
-        self._on_reply = on_reply
         self._timing = timing or Timing()
         self._pace = Pace(quota, self._timing.clock)
         self._stopped: tuple[float, Fault] | None = None
@@ -248,9 +257,12 @@ class PacedModel:
         """Ask once, at once; a fault's ``retry_after`` is what the service asks to wait."""
         return asyncio.run(self._service.ask(prompt))
 
-    def ask_all(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
-        """Ask every prompt within the quota; one reply a prompt, in their order."""
-        return asyncio.run(self._ask_all(prompts))
+    def ask_all(self, prompts: Sequence[Prompt], hear: Hear | None = None) -> tuple[Reply, ...]:
+        """Ask every prompt within the quota; one reply a prompt, in their order.
+
+        ``hear`` is told each reply, with its prompt's place, as soon as it stands.
+        """
+        return asyncio.run(self._ask_all(prompts, hear or _ignore))
 
     def next_step(
         self, attempt: Attempt, reply: Reply, seconds_left: float = math.inf
@@ -265,10 +277,10 @@ class PacedModel:
             jitter=self._timing.jitter(),
         )
 
-    async def _ask_all(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
+    async def _ask_all(self, prompts: Sequence[Prompt], hear: Hear) -> tuple[Reply, ...]:
         now = self._timing.clock()
         waiting = [(now, index, Attempt(prompt)) for index, prompt in enumerate(prompts)]
-        queue = _Queue(now + self._deadline, waiting)
+        queue = _Queue(now + self._deadline, waiting, hear)
         while queue.waiting or queue.running:
             delay = self._start(queue)
             if queue.running:
@@ -276,7 +288,7 @@ class PacedModel:
                     queue.running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    self._finish(queue, task, prompts)
+                    self._finish(queue, task)
             elif delay is not None:
                 await self._timing.sleep(delay)
         return tuple(queue.replies[index] for index in range(len(prompts)))
@@ -302,7 +314,7 @@ class PacedModel:
             queue.running[task] = (index, attempt, claim)
         return None
 
-    def _finish(self, queue: _Queue, task: asyncio.Task[Reply], prompts: Sequence[Prompt]) -> None:
+    def _finish(self, queue: _Queue, task: asyncio.Task[Reply]) -> None:
         """Keep a reply, or let its prompt wait for another attempt."""
         index, attempt, ticket = queue.running.pop(task)
         reply, now = task.result(), self._timing.clock()
@@ -311,8 +323,7 @@ class PacedModel:
             self._stopped = (now + STOPPED_SECONDS, replace(reply, usage=Usage()))
         step = self.next_step(attempt, reply, queue.end - now)
         if not isinstance(step, Attempt):
-            queue.replies[index] = step
-            self._on_reply(prompts[index], step)
+            queue.keep(index, step)
             return
         if isinstance(reply, Fault) and reply.kind is FaultKind.LIMITED:
             self._pace.hold(step.wait)
@@ -322,8 +333,12 @@ class PacedModel:
 def _give_up(queue: _Queue, fault: Fault) -> None:
     """Give every waiting prompt the same fault, unasked."""
     for _, index, attempt in queue.waiting:
-        queue.replies[index] = replace(fault, usage=attempt.usage)
+        queue.keep(index, replace(fault, usage=attempt.usage))
     queue.waiting.clear()
+
+
+def _ignore(_index: int, _reply: Reply) -> None:
+    """Hear nothing."""
 
 
 def _claimed_tokens(prompt: Prompt, rates: Rates) -> int:

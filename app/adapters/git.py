@@ -15,15 +15,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -380,6 +383,13 @@ class GitObjects:
             files=(*files, *(_build_raw(change, too_large=why) for change, why in withheld))
         )
 
+    def read_small(self, object_ids: Iterable[str], limit: int = 1024) -> dict[str, bytes]:
+        """Read those objects that are in the store and no larger than a limit."""
+        sizes = self._sizes(object_ids)
+        return self._read_blobs(
+            [i for i, size in sizes.items() if size is not None and size <= limit]
+        )
+
     def _tree(self, sha: str) -> dict[str, _Entry]:
         """Read a commit's whole tree; the last few are kept."""
         if sha not in self._trees:
@@ -690,3 +700,369 @@ def _build_raw(
         binary=binary,
         too_large=too_large,
     )
+
+
+# A checkout on the user's own machine.
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedDiff:
+    """A change between two pinned objects; the head of a working tree is a tree, not a commit."""
+
+    raw: RawDiff
+    base_sha: str
+    head_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkingFile:
+    """One changed file of the working tree as it stands on disk."""
+
+    path: bytes
+    size: int
+    tracked: bool
+
+
+class LocalCheckout:
+    """A user's checkout: what changed in it, and the code beside that.
+
+    ``scratch`` is a directory of the caller's own that outlives this object; the private store is
+    made there. ``home`` is the user's home directory, whose git configuration says which checkouts
+    are safe to read and how line ends are kept. Raises UserError when there is no checkout here.
+    """
+
+    def __init__(self, directory: Path, scratch: Path, *, home: Path | None = None) -> None:
+        home = home or Path.home()
+        self._user = _Git(
+            cwd=directory,
+            environment={
+                "HOME": str(home),
+                "XDG_CONFIG_HOME": str(home / ".config"),
+                "GIT_CONFIG_NOSYSTEM": "0",
+                "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+            },
+        )
+        self._home = home
+        if not directory.is_dir():
+            raise UserError(f"{directory} is not a directory: name a checkout with --repo.")
+        self.root = Path(self._find("--show-toplevel"))
+        self._user = replace(self._user, cwd=self.root)
+        store = scratch / "store.git"
+        open_store(store, object_format=self._find("--show-object-format"))
+        borrowed = self._find_path("objects")
+        (store / "objects" / "info").mkdir(parents=True, exist_ok=True)
+        (store / "objects" / "info" / "alternates").write_bytes(_quote(os.fsencode(borrowed)))
+        self.objects = GitObjects(
+            store, missing="its content is not in this partial clone: fetch it with git first"
+        )
+
+    @functools.cached_property
+    def head_sha(self) -> str | None:
+        """The commit that is checked out; None before the first one."""
+        return self._look_up("HEAD")
+
+    def resolve(self, revision: str) -> str:
+        """Find the commit that a revision names. Raises UserError."""
+        sha = self._look_up(revision)
+        if sha is None:
+            raise UserError(
+                f"{_show_word(revision)} is not a revision of this repository:"
+                " check its name with git log, or fetch it first."
+            )
+        return sha
+
+    def default_base(self) -> str | None:
+        """Find the branch that changes are made against; None when there is no commit yet."""
+        branch = self._user.try_run("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
+        candidates = [branch.data.decode(errors="replace").strip(), *_DEFAULT_BRANCHES, "HEAD"]
+        return next((name for name in candidates if name and self._look_up(name)), None)
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Find the last commit that two revisions share. Raises UserError."""
+        output = self._user.try_run("merge-base", self.resolve(one), self.resolve(other))
+        if output.status or output.cut:
+            raise UserError(
+                f"{_show_word(one)} and {_show_word(other)} share no commit here: name another"
+                " base with --base, or get the whole history with git fetch --unshallow."
+            )
+        return output.data.decode("ascii").split("\n")[0]
+
+    def diff_working(self, base: str | None = None, *, staged: bool = False) -> PinnedDiff:
+        """Compare the working tree, or only the index, with the merge base of HEAD and ``base``.
+
+        ``base`` is the default branch unless one is named; for the index alone it is HEAD.
+        Committed, staged, unstaged and untracked changes count; the user's index stays as it is.
+        Raises UserError, CodeError.
+        """
+        if base is None and staged and self.head_sha is not None:
+            base = "HEAD"
+        base = base or self.default_base()
+        if base is None:
+            base_sha = self._snapshot_git().run("mktree").decode("ascii").strip()
+        elif self.head_sha is None:
+            base_sha = self.resolve(base)
+        else:
+            base_sha = self.merge_base(base, "HEAD")
+        head_sha, withheld, notes = self._snapshot(staged=staged)
+        raw = self.objects.diff_raw(base_sha, head_sha)
+        left_out = {file.path for file in withheld}
+        kept = tuple(file for file in raw.files if file.path not in left_out)
+        return PinnedDiff(RawDiff((*kept, *withheld), (*raw.notes, *notes)), base_sha, head_sha)
+
+    def diff_range(self, text: str) -> PinnedDiff:
+        """Compare two commits: ``A..B`` as they are, ``A...B`` from their merge base.
+
+        Raises UserError, CodeError.
+        """
+        dots = "..." if "..." in text else ".."
+        old, found, new = text.partition(dots)
+        if not found:
+            raise UserError(f"{_show_word(text)} is not a range: write it as A..B.")
+        old, new = old or "HEAD", new or "HEAD"
+        base_sha = self.merge_base(old, new) if dots == "..." else self.resolve(old)
+        head_sha = self.resolve(new)
+        return PinnedDiff(self.objects.diff_raw(base_sha, head_sha), base_sha, head_sha)
+
+    def _find(self, question: str, *arguments: str) -> str:
+        """Ask rev-parse one question about the checkout."""
+        output = self._user.try_run("rev-parse", question, *arguments)
+        if output.status or output.cut:
+            raise UserError(_explain_no_checkout(self._user.cwd, output.errors))
+        return os.fsdecode(output.data.removesuffix(b"\n"))
+
+    def _find_path(self, name: str) -> Path:
+        """Find where the repository keeps one of its own files; a worktree shares most of them."""
+        return (self.root / self._find("--git-path", name)).resolve()
+
+    def _look_up(self, revision: str) -> str | None:
+        if revision.startswith("-") or not revision.isprintable():
+            return None
+        output = self._user.try_run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
+        )
+        found = output.data.decode(errors="replace").strip()
+        return found if not output.status and _OBJECT_ID.fullmatch(found) else None
+
+    # The snapshot. A private index, seeded with the user's own for the sake of its file times,
+    # takes in what differs on disk; objects are written to the private store. `git add` would ask
+    # git for the state of submodules, whose own configuration is not ours to trust; the plumbing
+    # does not. Filters (filter.*.clean, as git-lfs has) are programs that a configuration names,
+    # and the private store's names none: files are taken as they are on disk. Where that matters,
+    # for a file under a filter, it is compared by hand (LFS) or named in a note.
+
+    def _snapshot(self, *, staged: bool) -> tuple[str, tuple[RawFile, ...], tuple[str, ...]]:
+        """Write the index or the working tree as a tree object.
+
+        Returns its id, the files that are too large to be in it, and notes.
+        """
+        git = self._snapshot_git()
+        self._copy_index()
+        withheld: tuple[RawFile, ...] = ()
+        notes: list[str] = []
+        if not staged:
+            self._copy_excludes()
+            changed, nested = self._list_working(git)
+            changed, filtered = self._drop_unchanged_lfs(git, changed)
+            notes += [
+                f"{_show(path)} is a repository of its own and was not looked at" for path in nested
+            ]
+            notes += [
+                f"{_show(path)} is taken as it is on disk: its filter is not run"
+                for path in filtered
+            ]
+            large = [file for file in changed if file.size > MAX_DIFF_BLOB_BYTES]
+            withheld = tuple(map(_build_withheld, large))
+            self._take_in(git, [file.path for file in changed if file not in large])
+        output = git.try_run("write-tree", "--missing-ok")
+        if output.status or output.cut:
+            raise UserError(
+                "The index can't be read as a tree: resolve the conflicts that git status names."
+            )
+        return output.data.decode("ascii").strip(), withheld, tuple(notes)
+
+    def _snapshot_git(self) -> _Git:
+        store = self.objects.git_dir
+        return _Git(
+            cwd=store,
+            arguments=tuple(_flags(self._keeping_settings)),
+            environment={
+                "GIT_DIR": str(store),
+                "GIT_WORK_TREE": str(self.root),
+                "GIT_INDEX_FILE": str(store / "snapshot-index"),
+            },
+        )
+
+    @functools.cached_property
+    def _keeping_settings(self) -> tuple[str, ...]:
+        """The user's own settings that say how file contents, modes and names are kept."""
+        output = self._user.try_run(
+            "config", "--null", "--get-regexp", rf"^core\.({'|'.join(_KEEPING)})$"
+        )
+        found = dict(
+            setting.partition("\n")[::2] for setting in os.fsdecode(output.data).split("\0")[:-1]
+        )
+        settings = [
+            f"{key}={value}" for key, value in found.items() if value.lower() in _KEEPING_VALUES
+        ]
+        excludes = self._user.try_run("config", "--type=path", "--get", "core.excludesFile")
+        path = os.fsdecode(excludes.data.removesuffix(b"\n"))
+        path = path or str(self._home / ".config" / "git" / "ignore")
+        return (*settings, "core.safecrlf=false", f"core.excludesFile={path}")
+
+    def _copy_index(self) -> None:
+        """Copy the index with its time: git trusts a file's time only if it is older than that."""
+        index = self._find_path("index")
+        target = self.objects.git_dir / "snapshot-index"
+        target.unlink(missing_ok=True)
+        if index.exists():
+            shutil.copy2(index, target)
+        for shared in index.parent.glob("sharedindex.*"):
+            shutil.copy2(shared, self.objects.git_dir / shared.name)
+
+    def _copy_excludes(self) -> None:
+        excludes = self._find_path("info/exclude")
+        if excludes.is_file():
+            target = self.objects.git_dir / "info" / "exclude"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(excludes, target)
+
+    def _list_working(self, git: _Git) -> tuple[list[_WorkingFile], list[bytes]]:
+        """List the files that differ from the index, and the nested repositories among them."""
+        modified = git.run("diff-files", "-z", "--name-only", "--ignore-submodules=dirty")
+        others = git.run("ls-files", "-z", "--others", "--exclude-standard")
+        tracked = dict.fromkeys(modified.split(b"\0")[:-1])
+        untracked = others.split(b"\0")[:-1]
+        nested = [path for path in untracked if path.endswith(b"/")]
+        files = [
+            _WorkingFile(path, self._size_on_disk(path), tracked=path in tracked)
+            for path in (*tracked, *untracked)
+            if not path.endswith(b"/")
+        ]
+        return files, nested
+
+    def _size_on_disk(self, path: bytes) -> int:
+        """Look up a file's size; a link, a folder and what is gone count for nothing."""
+        try:
+            status = os.lstat(os.path.join(os.fsencode(self.root), path))  # noqa: PTH118 - bytes
+        except OSError:
+            return 0
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+    def _drop_unchanged_lfs(
+        self, git: _Git, files: Sequence[_WorkingFile]
+    ) -> tuple[list[_WorkingFile], list[bytes]]:
+        """Drop files whose index entry is the LFS pointer to what is on disk.
+
+        Returns the rest, and the paths among them that stand under a filter.
+        """
+        tracked = [file.path for file in files if file.tracked]
+        listing = git.run(
+            "check-attr", "-z", "--stdin", "filter", stdin=b"".join(p + b"\0" for p in tracked)
+        ).split(b"\0")
+        filtered = {
+            path
+            for path, value in zip(listing[0::3], listing[2::3], strict=False)
+            if value not in _NO_FILTER
+        }
+        if not filtered:
+            return list(files), []
+        pointers = self._read_pointers(git, filtered)
+        same = {
+            file.path
+            for file in files
+            if file.path in pointers and self._matches_pointer(file, pointers[file.path])
+        }
+        return [file for file in files if file.path not in same], sorted(filtered - same)
+
+    def _read_pointers(self, git: _Git, paths: AbstractSet[bytes]) -> dict[bytes, bytes]:
+        """Read the small blobs that the index has for paths."""
+        ids: dict[bytes, str] = {}
+        for record in git.run("ls-files", "-z", "--stage").split(b"\0")[:-1]:
+            facts, _, path = record.partition(b"\t")
+            if path in paths:
+                ids[path] = facts.split(b" ")[1].decode("ascii")
+        blobs = self.objects.read_small(ids.values())
+        return {path: blobs[object_id] for path, object_id in ids.items() if object_id in blobs}
+
+    def _matches_pointer(self, file: _WorkingFile, pointer: bytes) -> bool:
+        match = _LFS_POINTER.fullmatch(pointer)
+        if match is None or int(match["size"]) != file.size:
+            return False
+        path = os.path.join(os.fsencode(self.root), file.path)  # noqa: PTH118 - bytes
+        with open(path, "rb") as content:  # noqa: PTH123 - bytes
+            return hashlib.file_digest(content, "sha256").hexdigest().encode() == match["oid"]
+
+    def _take_in(self, git: _Git, paths: Sequence[bytes]) -> None:
+        """Bring the private index up to what is on disk."""
+        output = git.try_run(
+            "update-index",
+            "-z",
+            "--add",
+            "--remove",
+            "--replace",
+            "--stdin",
+            stdin=b"".join(path + b"\0" for path in paths),
+        )
+        if output.status or output.cut:
+            raise UserError(
+                f"The working tree could not be read ({output.errors}):"
+                " mend that, or commit what is to be reviewed and name a range."
+            )
+
+
+_DEFAULT_BRANCHES: Final = (
+    "refs/remotes/origin/main",
+    "refs/remotes/origin/master",
+    "refs/heads/main",
+    "refs/heads/master",
+)
+_KEEPING: Final = (
+    "autocrlf",
+    "eol",
+    "filemode",
+    "ignorecase",
+    "precomposeunicode",
+    "symlinks",
+)
+_KEEPING_VALUES: Final = frozenset(
+    {"true", "false", "yes", "no", "on", "off", "1", "0", "input", "lf", "crlf", "native"}
+)
+_NO_FILTER: Final = frozenset({b"unspecified", b"unset", b""})
+_LFS_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ .*\n)*?"
+    rb"oid sha256:(?P<oid>[0-9a-f]{64})\nsize (?P<size>[0-9]{1,18})\n"
+)
+
+
+def _build_withheld(file: _WorkingFile) -> RawFile:
+    return RawFile(
+        path=_show(file.path),
+        kind=ChangeKind.MODIFIED if file.tracked else ChangeKind.ADDED,
+        patch=None,
+        too_large=f"a file of {file.size:,} bytes",
+    )
+
+
+def _explain_no_checkout(directory: Path, errors: str) -> str:
+    """Turn git's words on a directory into a sentence that names the mend."""
+    if "dubious ownership" in errors:
+        return (
+            f"{directory} belongs to another user: if you trust it, run"
+            f" git config --global --add safe.directory {directory}."
+        )
+    if "work tree" in errors or "bare repository" in errors:
+        return f"{directory} is a bare repository: name a checkout with --repo."
+    if "not a git repository" in errors:
+        return f"{directory} is not in a git repository: run this in one, or name one with --repo."
+    return f"{directory} can't be read as a git repository: {errors}."
+
+
+def _show_word(word: str) -> str:
+    """Quote what a user typed, so that it can stand in a sentence."""
+    return repr(word[:100])
+
+
+def _quote(path: bytes) -> bytes:
+    """Quote a path for git's list of alternates, in C's way."""
+    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return b'"' + escaped + b'"\n'

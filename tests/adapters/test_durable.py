@@ -1,0 +1,339 @@
+"""Ports whose calls are recorded, and a model asked in workflows, on the real durable engine."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from dbos import DBOS
+
+from app.adapters.durable import DurableModel, Halted, decode, durable, encode
+from app.adapters.models.scheduler import Attempt
+from app.adapters.store import Store, WorkerLocks, open_engine
+from app.core.events import Delivery, Person, ReviewRequest
+from app.core.job import JobState, RunResult
+from app.core.money import Usage
+from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply, Task
+from app.core.pull import PullRef
+from app.errors import HostLimited, HostRefused
+from app.jobs import MODEL, Jobs, Pace, Work
+from app.ports import ModelInfo, OnReply
+
+FAST = Pace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
+REQUEST = ReviewRequest(PullRef(11, "o/r", 5, 99), "a" * 40, "0" * 40, "opened", Person(7, "ann"))
+DELIVERY = Delivery("00000000-0000-0000-0000-000000000001", "pull_request", "opened", REQUEST)
+
+
+def prompt(key: str) -> Prompt:
+    return Prompt(Task.REVIEW, (Message("user", key),), f"{key}-nonce", "{}", 10, key, 1)
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    name: str
+    data: bytes = b""
+    price: Decimal | None = None
+    colour: Colour | None = None
+    parts: tuple[Thing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    name: str
+
+
+class Things(Protocol):
+    def fetch(self, name: str) -> Thing | Other | None: ...
+
+    def refuse(self) -> Thing: ...
+
+
+@dataclass
+class RealThings:
+    calls: int = 0
+
+    def fetch(self, name: str) -> Thing | Other | None:
+        self.calls += 1
+        if name == "other":
+            return Other("o")
+        return Thing(name, b"\xff\x00", Decimal("1.10"), Colour.RED, (Thing("p\ud800"),))
+
+    def refuse(self) -> Thing:
+        self.calls += 1
+        raise HostRefused("no", status=403, missing="checks")
+
+
+class SlowModel:
+    """Answers with its key; a prompt named ``limited`` is first refused for a moment."""
+
+    info = ModelInfo("p", "m", 1000, 100)
+
+    def __init__(self, on_ask: Callable[[Prompt], None] = lambda _: None) -> None:
+        self.on_ask = on_ask
+        self.asked: list[str] = []
+
+    def ask_all(
+        self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
+    ) -> tuple[Reply, ...]:
+        assert on_reply is None
+        return tuple(self.ask_once(prompt) for prompt in prompts)
+
+    def ask_once(self, prompt: Prompt) -> Reply:
+        self.asked.append(prompt.key)
+        self.on_ask(prompt)
+        if prompt.key == "limited" and self.asked.count("limited") == 1:
+            return Fault(FaultKind.LIMITED, "slow down", retry_after=0.05)
+        return Answer(prompt.key.upper(), Usage(requests=1, cost_usd=Decimal("0.1")))
+
+    def next_step(
+        self, attempt: Attempt, reply: Reply, seconds_left: float = math.inf
+    ) -> Attempt | Reply:
+        assert seconds_left > 0
+        if isinstance(reply, Fault) and reply.retry_after is not None:
+            return replace(attempt, tries=attempt.tries + 1, wait=reply.retry_after)
+        return reply
+
+
+@dataclass
+class Bench:
+    jobs: Jobs
+    store: Store
+    model: SlowModel
+    review: Callable[[ReviewRequest, str], RunResult] = lambda _request, _run: RunResult(
+        JobState.DONE
+    )
+
+    def start(self) -> DurableModel:
+        asking = DurableModel(
+            self.model, lambda: self.jobs.client, queue=MODEL, halted=lambda: self.jobs.halted
+        )
+        self.jobs.start()
+        return asking
+
+    def state(self) -> JobState | None:
+        with self.store.begin() as connection:
+            job = self.store.find_job(connection, REQUEST.key)
+        return None if job is None else job.state
+
+    def run(self) -> None:
+        self.jobs.accept(DELIVERY)
+        deadline = time.monotonic() + 20
+        while self.state() is not JobState.DONE:
+            assert time.monotonic() < deadline, self.state()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    engine = open_engine(tmp_path)
+    store = Store(engine).prepare()
+    made: list[Bench] = []
+
+    def review(request: ReviewRequest, run: str) -> RunResult:
+        return made[0].review(request, run)
+
+    work = Work(review, lambda _request, _run, _desk: None, lambda _closing, _run: None)
+    jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+    jobs.open()
+    made.append(Bench(jobs, store, SlowModel()))
+    yield made[0]
+    jobs.stop()
+    DBOS.destroy(destroy_registry=True)
+    engine.dispose()
+
+
+def test_a_value_crosses_as_itself_whatever_its_text_holds() -> None:
+    known = {"Thing": Thing, "Other": Other, "Colour": Colour}
+    things = (RealThings().fetch("x"), Other("x"), None, 1, 1.5, True)
+    assert decode(encode(things), known) == things
+
+
+def test_a_value_that_is_not_of_the_core_is_refused() -> None:
+    with pytest.raises(TypeError, match="object can't cross"):
+        encode(object())
+
+
+def test_outside_of_a_job_calls_go_straight_through() -> None:
+    real = RealThings()
+    things = durable(real, Things, name="things")
+    assert things.fetch("other") == Other("o")
+    assert things.calls == 1
+    with pytest.raises(HostRefused):
+        things.refuse()
+
+
+def test_inside_of_a_job_values_and_errors_come_back_as_themselves(bench: Bench) -> None:
+    things = durable(RealThings(), Things, name="things")
+    seen: list[object] = []
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        seen.extend([things.fetch("x"), things.fetch("other")])
+        try:
+            things.refuse()
+        except HostRefused as error:
+            seen.extend([error.message, error.status, error.missing])
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.start()
+    bench.run()
+    assert seen == [RealThings().fetch("x"), Other("o"), "no", 403, "checks"]
+
+
+def test_a_rate_limit_keeps_its_seconds() -> None:
+    from app.adapters.durable import _decode_error, _encode_error  # noqa: PLC0415
+
+    error = _decode_error(_encode_error(HostLimited("wait", retry_after=7.5)))  # type: ignore[arg-type]
+    assert isinstance(error, HostLimited)
+    assert (error.retry_after, str(error)) == (7.5, "wait")
+
+
+def test_every_prompt_is_answered_in_order_and_a_limit_is_waited_out(bench: Bench) -> None:
+    replies: list[Reply] = []
+    heard: list[int] = []
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        prompts = [prompt("one"), prompt("limited"), prompt("two")]
+        replies.extend(asking.ask_all(prompts, lambda index, _: heard.append(index)))
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    asking = bench.start()
+    bench.run()
+    assert [reply.text for reply in replies if isinstance(reply, Answer)] == [
+        "ONE",
+        "LIMITED",
+        "TWO",
+    ]
+    assert sorted(heard) == [0, 1, 2]
+    assert sorted(bench.model.asked) == ["limited", "limited", "one", "two"]
+
+
+def test_a_failed_run_pays_for_no_finished_call_again(bench: Bench) -> None:
+    runs: list[str] = []
+
+    def review(_request: ReviewRequest, run: str) -> RunResult:
+        runs.append(run)
+        asking.ask_all([prompt("one"), prompt("two")])
+        if len(runs) == 1:
+            raise ValueError("a bug")
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    asking = bench.start()
+    bench.run()
+    assert runs[0] == runs[1]
+    assert sorted(bench.model.asked) == ["one", "two"]
+
+
+def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    real = RealThings()
+    runs: list[int] = []
+
+    def serve(*, stop_within: bool) -> None:
+        engine = open_engine(tmp_path)
+        store = Store(engine).prepare()
+        halted = [False]
+        things = durable(real, Things, name="things", halted=lambda: halted[0])
+
+        def review(_request: ReviewRequest, _run: str) -> RunResult:
+            runs.append(1)
+            things.fetch("first")
+            halted[0] = stop_within
+            things.fetch("second")
+            return RunResult(JobState.DONE)
+
+        work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
+        jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+        jobs.open()
+        jobs.start()
+        jobs.accept(DELIVERY)
+        deadline = time.monotonic() + 20
+        while True:
+            with store.begin() as connection:
+                job = store.find_job(connection, REQUEST.key)
+            if (halted[0] and real.calls == 1) or (job and job.state is JobState.DONE):
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        jobs.stop()
+        DBOS.destroy(destroy_registry=True)
+        engine.dispose()
+
+    serve(stop_within=True)
+    serve(stop_within=False)
+    assert (len(runs), real.calls) == (2, 2)
+    assert not issubclass(Halted, Exception)
+
+
+def serve_until_killed(folder: Path) -> None:
+    """Review with six prompts; each call writes its key to a file. Runs in a process of its own."""
+    engine = open_engine(folder)
+    store = Store(engine).prepare()
+    log = os.open(folder / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def note(prompt: Prompt) -> None:
+        os.write(log, f"{prompt.key}\n".encode())
+        if prompt.key in {"p2", "p3"} and not (folder / "second").exists():
+            time.sleep(60)  # asked, and not answered when the process dies
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        replies = asking.ask_all([prompt(f"p{n}") for n in range(6)])
+        texts = [reply.text for reply in replies if isinstance(reply, Answer)]
+        (folder / "posted").open("a").write(" ".join(texts) + "\n")
+        return RunResult(JobState.DONE)
+
+    work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
+    jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+    jobs.open()
+    asking = DurableModel(SlowModel(note), lambda: jobs.client, queue=MODEL)
+    jobs.start()
+    jobs.accept(DELIVERY)
+    while not (folder / "posted").exists():
+        time.sleep(0.02)
+    os._exit(0)
+
+
+def test_a_kill_amid_model_calls_repeats_no_finished_one(tmp_path: Path) -> None:
+    command = [sys.executable, __file__, str(tmp_path)]
+    calls = tmp_path / "calls"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environ) as first:
+        deadline = time.monotonic() + 30
+        while not calls.exists() or len(calls.read_text().split()) < 6:
+            assert first.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)  # let the finished ones be recorded
+        first.send_signal(signal.SIGKILL)
+    (tmp_path / "second").touch()
+    subprocess.run(command, env=environ, check=True, timeout=40)
+    made = calls.read_text().split()
+    assert {key: made.count(key) for key in sorted(set(made))} == {
+        "p0": 1,
+        "p1": 1,
+        "p2": 2,
+        "p3": 2,
+        "p4": 1,
+        "p5": 1,
+    }
+    assert (tmp_path / "posted").read_text() == "P0 P1 P2 P3 P4 P5\n"
+
+
+if __name__ == "__main__":
+    serve_until_killed(Path(sys.argv[1]))

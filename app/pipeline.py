@@ -1,0 +1,399 @@
+"""The story of a review, told once, over ports. No adapter, framework or settings in here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from app.core.anchors import Placed, place_on_diff
+from app.core.chunks import Chunk, CountTokens
+from app.core.diff import ChangeKind, Diff, commentable, parse_diff
+from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
+from app.core.findings import Finding, Severity
+from app.core.identity import cluster, drop_already_said, identify
+from app.core.ledger import Ledger, Unit, UnitState, open_ledger
+from app.core.money import Purse, Rates, worst_case
+from app.core.oracles import is_manifest
+from app.core.policy import Effort, Policy, matches, parse_policy
+from app.core.prompts import (
+    Common,
+    FaultKind,
+    Templates,
+    guideline_paths,
+    read_guidelines,
+    visible_text,
+)
+from app.core.pull import PullRef, PullRequest
+from app.core.report import to_json
+from app.core.review import Result, compose, superseded_report
+from app.core.secrets import mask, mask_diff
+from app.core.slices import select_slices
+from app.core.texts import Texts, added_text, decode, read_generated, show, undo
+from app.looks import Looks, Progress, Questions
+from app.ports import (
+    Analyzers,
+    AnalyzersReport,
+    Code,
+    Model,
+    ModelInfo,
+    Posted,
+    PullRequests,
+    RawDiff,
+    Reviews,
+    SourceFile,
+    Traces,
+)
+
+SLICE_TOKENS = 600
+"""Tokens of context shown with one unit."""
+MANIFESTS_READ = 20
+POLICY_PATHS = (".postil.toml", ".github/postil.toml")
+NO_MODEL_WISHED = "no-model"
+TOO_LARGE = "too large for one request"
+UNKNOWN_MODEL = ModelInfo("none", "none", context_tokens=32_768, max_output_tokens=4096)
+"""What a plan reckons with when no model is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """From which severity on the check fails; None is never."""
+
+    fail_on: Severity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person who asked wants of this one review, beyond the repository's policy."""
+
+    effort: Effort | None = None
+    focus: str = ""
+    max_cost_usd: Decimal | None = None
+    gate: Gate | None = None
+    no_model: bool = False
+    plan_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be reviewed: a diff between two pinned commits, and the code to read beside it.
+
+    ``code`` is None when only a patch is at hand.
+    """
+
+    raw: RawDiff
+    base_sha: str | None = None
+    head_sha: str | None = None
+    code: Code | None = None
+    pull: PullRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The head moved while we worked; nothing was posted for the old one."""
+
+    head_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A review that was posted."""
+
+    result: Result
+    posted: Posted
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where pull requests live: what reads them and what writes to them."""
+
+    pulls: PullRequests
+    reviews: Reviews
+    open_code: Callable[[PullRequest], Code]
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """A review from the first read to the last word.
+
+    ``clock`` counts seconds. ``secret`` makes nonces that nobody can foresee. ``missing_model`` is
+    the sentence to show when ``model`` is None.
+    """
+
+    model: Model | None
+    analyzers: Analyzers
+    traces: Traces
+    templates: Templates
+    count: CountTokens
+    clock: Callable[[], float]
+    secret: str
+    missing_model: str = ""
+    progress: Progress = lambda _stage, _done, _total: None
+
+    def review(
+        self, host: Host, ref: PullRef, *, key: str, run_id: str, wishes: Wishes
+    ) -> Finished | Superseded:
+        """Review a pull request's head and post what was found. Raises HostError, CodeError."""
+        pull = host.pulls.fetch_pull(ref)
+        check_id = host.reviews.open_check(pull, key)
+        code = host.open_code(pull)
+        change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
+        policy = read_policy(code, pull.base_sha)
+        result = self.examine(change, policy, wishes, run_id)
+        fresh, _ = drop_already_said(result.findings, host.reviews.fetch_said(pull))
+        review = compose(
+            result,
+            key=key,
+            fresh=fresh,
+            max_comments=policy.max_comments,
+            min_severity=policy.min_severity,
+        )
+        if host.pulls.fetch_pull(ref).head_sha != pull.head_sha:
+            host.reviews.close_check(pull, check_id, superseded_report(pull.head_sha))
+            return Superseded(pull.head_sha)
+        posted = host.reviews.post(pull, review)
+        host.reviews.close_check(pull, check_id, review.check)
+        self.traces.save_run(run_id, json.dumps(to_json(result)))
+        return Finished(result, posted)
+
+    def examine(self, change: Change, policy: Policy, wishes: Wishes, run_id: str) -> Result:
+        """Review a change without telling anybody: all between the diff and the words."""
+        began = self.clock()
+        diff = parse_diff(change.raw.files, change.raw.notes)
+        shown, planted = mask_diff(diff)
+        ledger = open_ledger(shown, policy, generated=generated_paths(change, shown))
+        sources = read_sources(change, diff, ledger)
+        texts = read_texts(sources, diff)
+        report = self._analyze(() if wishes.plan_only else sources)
+        known = (*planted, *(masked(finding) for finding in report.findings))
+        looks = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
+        if not wishes.plan_only:
+            self._look(looks, change)
+        placed = place_on_diff((*known, *looks.findings), shown)
+        clusters = cluster([one for one in placed if concerns_change(one, shown)])
+        weighed, dropped = weigh(clusters, witnesses_of(change, texts))
+        kept, refuted = self._refute(
+            looks, identify(weighed, shown), wishes.effort or policy.effort
+        )
+        trusted, below = self._trusted(kept)
+        asked = None if wishes.no_model or self.model is None else self.model.info
+        return Result(
+            run_id=run_id,
+            ledger=looks.ledger,
+            shown=shown,
+            pull=change.pull,
+            base_sha=change.base_sha,
+            head_sha=change.head_sha,
+            provider=asked.provider if asked else None,
+            model=asked.name if asked else None,
+            findings=tuple(sorted(trusted, key=lambda one: -one.severity.rank)),
+            dropped=(*dropped, *refuted, *below),
+            chunks=looks.chunks,
+            estimate=looks.estimate,
+            usage=looks.usage,
+            brief=looks.brief,
+            outage=looks.outage,
+            notes=(*policy.notes, *diff.notes, *report.notes, *looks.notes),
+            reused=looks.reused,
+            fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
+            planned=wishes.plan_only,
+            interrupted=looks.interrupted,
+            duration_s=self.clock() - began,
+        )
+
+    def _analyze(self, sources: Sequence[SourceFile]) -> AnalyzersReport:
+        if not sources:
+            return AnalyzersReport(())
+        self.progress("analyzers", 0, 1)
+        report = self.analyzers.run(sources)
+        self.progress("analyzers", 1, 1)
+        return report
+
+    def _prepare(
+        self,
+        change: Change,
+        policy: Policy,
+        wishes: Wishes,
+        run_id: str,
+        ledger: Ledger,
+        texts: Texts,
+        known: tuple[Finding, ...],
+    ) -> Looks:
+        """Cut the planned units into chunks, and price asking about all of them."""
+        info = self.model.info if self.model else UNKNOWN_MODEL
+        rates = Rates(info.prices, info.token_factor, info.least_output)
+        if wishes.no_model:
+            ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)
+        units = ledger.planned
+        slices = select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count)
+        questions = Questions(
+            templates=self.templates,
+            count=self.count,
+            seed=f"{self.secret}:{run_id}",
+            info=info,
+            common=Common(
+                guidelines=read_project_guidelines(change, units),
+                instructions=policy.instructions,
+                title=change.pull.title if change.pull else "",
+            ),
+            policy=policy,
+            slices=slices,
+            focus=wishes.focus,
+            hints=known,
+        )
+        chunks, too_large = questions.split(units, questions.budget)
+        caps = (policy.per_review_usd, wishes.max_cost_usd)
+        purse = Purse(rates, min((cap for cap in caps if cap is not None), default=None))
+        prompts = [questions.review(chunk, 0) for chunk in chunks]
+        return Looks(
+            model=self.model,
+            traces=self.traces,
+            questions=questions,
+            ledger=ledger.mark(ids(too_large), UnitState.TOO_LARGE, TOO_LARGE),
+            purse=purse,
+            progress=self.progress,
+            chunks=tuple(sorted(chunks, key=risk, reverse=True)),
+            estimate=worst_case(prompts, rates),
+        )
+
+    def _look(self, looks: Looks, change: Change) -> None:
+        if self.model is None:
+            looks.give_up(FaultKind.NO_MODEL, self.missing_model)
+            return
+        trusted = Rung(self.model.info.min_rung) is Rung.E0
+        if len(looks.chunks) > 1 and trusted:
+            looks.ask_brief(visible_text(change.pull.body) if change.pull else "")
+        looks.ask_reviews()
+
+    def _refute(
+        self, looks: Looks, found: Sequence[Weighed], effort: Effort
+    ) -> tuple[list[Weighed], list[Dropped]]:
+        """Take a second, refuting look at what only the model says and would be loud."""
+        doubtful = [
+            one
+            for one in found
+            if effort is not Effort.QUICK
+            and one.rung < Rung.E2
+            and one.placed.finding.severity.rank >= Severity.MAJOR.rank
+            and one.placed.anchor is not None
+        ]
+        judged = dict(zip(map(id, doubtful), looks.refute(doubtful), strict=True))
+        results = [judged.get(id(one), one) for one in found]
+        kept = [one for one in results if isinstance(one, Weighed)]
+        return kept, [one for one in results if isinstance(one, Dropped)]
+
+    def _trusted(self, found: Sequence[Weighed]) -> tuple[list[Weighed], list[Dropped]]:
+        """Drop what the model in use may not say without proof."""
+        floor = Rung(self.model.info.min_rung) if self.model else Rung.E0
+        kept = [one for one in found if not one.placed.finding.by_model or one.rung >= floor]
+        dropped = [
+            Dropped(one.placed, f"this model's findings need evidence {floor}, this has {one.rung}")
+            for one in found
+            if one not in kept
+        ]
+        return kept, dropped
+
+
+def read_policy(code: Code, base_sha: str) -> Policy:
+    """Read the repository's policy from the base commit: a pull request never changes its rules."""
+    files = {file.path: file for file in code.read_files(base_sha, POLICY_PATHS)}
+    path = next((path for path in POLICY_PATHS if path in files), POLICY_PATHS[0])
+    return parse_policy(files[path].data if path in files else None, path)
+
+
+def generated_paths(change: Change, diff: Diff) -> frozenset[str]:
+    """Find the paths that the base commit's ``.gitattributes`` declares generated."""
+    if change.code is None or change.base_sha is None:
+        return frozenset()
+    files = change.code.read_files(change.base_sha, [".gitattributes"])
+    patterns = read_generated(decode(files[0].data)) if files else ()
+    return frozenset(
+        file.path for file in diff.files if any(matches(pattern, file.path) for pattern in patterns)
+    )
+
+
+def read_sources(change: Change, diff: Diff, ledger: Ledger) -> tuple[SourceFile, ...]:
+    """Read the head of every file that has something to review; a lone patch gives added files."""
+    wanted = {unit.path for unit in ledger.planned}
+    present = [
+        file for file in diff.files if file.path in wanted and file.kind is not ChangeKind.REMOVED
+    ]
+    if change.code is not None and change.head_sha is not None:
+        return change.code.read_files(change.head_sha, [file.path for file in present])
+    return tuple(
+        SourceFile(file.path, added_text(file).encode("utf-8", errors="surrogateescape"))
+        for file in present
+        if file.kind is ChangeKind.ADDED
+    )
+
+
+def read_texts(sources: Sequence[SourceFile], diff: Diff) -> Texts:
+    """Give each changed file's text at both ends, masked as a model may see it."""
+    head = {source.path: decode(source.data) for source in sources}
+    changed = {file.path: file for file in diff.files}
+    base = {path: undo(changed[path], text) for path, text in head.items() if changed[path].hunks}
+    return Texts(
+        head={path: show(text) for path, text in head.items()},
+        base={path: show(text) for path, text in base.items()},
+    )
+
+
+def read_project_guidelines(change: Change, units: Sequence[Unit]) -> str:
+    """Read the project's own guidelines at the base commit, as data of lower rank."""
+    if change.code is None or change.base_sha is None:
+        return ""
+    paths = guideline_paths(change.code.list_paths(change.base_sha))
+    files = change.code.read_files(change.base_sha, paths)
+    texts = {file.path: show(decode(file.data)) for file in files}
+    return read_guidelines(texts, sorted({unit.path for unit in units}))
+
+
+def witnesses_of(change: Change, texts: Texts) -> Witnesses:
+    """Say what the oracles may look at."""
+    code, sha = change.code, change.head_sha
+    if code is None or sha is None:
+        return Witnesses(head=texts.head, base=texts.base)
+    manifests = [path for path in code.list_paths(sha) if is_manifest(path)][:MANIFESTS_READ]
+    return Witnesses(
+        head=texts.head,
+        base=texts.base,
+        manifests={file.path: decode(file.data) for file in code.read_files(sha, manifests)},
+        has_name=lambda name: bool(code.search(sha, name, 1)),
+    )
+
+
+def masked(finding: Finding) -> Finding:
+    """Take secrets out of what an analyzer says; its line tells where it stands."""
+    return replace(finding, title=mask(finding.title), why=mask(finding.why), quote="")
+
+
+def concerns_change(placed: Placed, diff: Diff) -> bool:
+    """Tell whether a finding is about the change: analyzers read whole files."""
+    if placed.finding.by_model:
+        return True
+    anchor = placed.anchor
+    file = diff.file(anchor.path) if anchor else None
+    if anchor is None or file is None:
+        return False
+    lines = commentable(file)
+    numbers = range(anchor.start_line, anchor.line + 1)
+    spots = (lines.get((anchor.side, number)) for number in numbers)
+    return any(spot is not None and spot[1].changed for spot in spots)
+
+
+def ids(units: Sequence[Unit]) -> list[str]:
+    """List the units' ids."""
+    return [unit.id for unit in units]
+
+
+def risk(chunk: Chunk) -> int:
+    """Rank a chunk for when money is short: code first, then tests, then prose."""
+    return max(_risk(unit.path) for unit in chunk.units)
+
+
+def _risk(path: str) -> int:
+    lower = path.lower()
+    if lower.endswith((".md", ".rst", ".txt", ".adoc")):
+        return 0
+    return 1 if "test" in lower else 2

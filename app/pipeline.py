@@ -16,7 +16,7 @@ from app.core.identity import cluster, drop_already_said, identify
 from app.core.ledger import Ledger, Unit, UnitState, open_ledger
 from app.core.money import Purse, Rates, worst_case
 from app.core.oracles import is_manifest
-from app.core.policy import Effort, Policy, matches, parse_policy
+from app.core.policy import Effort, Policy, parse_policy
 from app.core.prompts import (
     Common,
     FaultKind,
@@ -30,7 +30,7 @@ from app.core.report import to_json
 from app.core.review import Result, compose, superseded_report
 from app.core.secrets import mask, mask_diff
 from app.core.slices import select_slices
-from app.core.texts import Texts, added_text, decode, read_generated, show, undo
+from app.core.texts import Texts, added_text, decode, show, undo
 from app.looks import Looks, Progress, Questions
 from app.ports import (
     Analyzers,
@@ -303,14 +303,10 @@ def read_policy(code: Code, base_sha: str) -> Policy:
 
 
 def generated_paths(change: Change, diff: Diff) -> frozenset[str]:
-    """Find the paths that the base commit's ``.gitattributes`` declares generated."""
+    """Find the paths that the base commit declares generated."""
     if change.code is None or change.base_sha is None:
         return frozenset()
-    files = change.code.read_files(change.base_sha, [".gitattributes"])
-    patterns = read_generated(decode(files[0].data)) if files else ()
-    return frozenset(
-        file.path for file in diff.files if any(matches(pattern, file.path) for pattern in patterns)
-    )
+    return change.code.list_generated(change.base_sha, [file.path for file in diff.files])
 
 
 def read_sources(change: Change, diff: Diff, ledger: Ledger) -> tuple[SourceFile, ...]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.diff import RawFile
+from app.core.events import CommentPlace, Person, ReviewRequest
 from app.core.events import CommentPlace, Person
 from app.core.findings import Finding
 from app.core.identity import Said
+from app.core.job import Verdict
 from app.core.money import PriceTier
 from app.core.prompts import Prompt, Reply
 from app.core.pull import PullRef, PullRequest
@@ -86,6 +88,38 @@ class Conversation(Protocol):
         ...
 
 
+class Conversation(Protocol):
+    """Talks with the people on a pull request."""
+
+    def may_write(self, ref: PullRef, person: Person) -> bool:
+        """Ask whether a person has write access now; any doubt is a no."""
+        ...
+
+    def react(self, ref: PullRef, place: CommentPlace, comment_id: int) -> None:
+        """Put eyes under a comment. Raises HostError."""
+        ...
+
+    def reply(self, ref: PullRef, place: CommentPlace, comment_id: int, text: str) -> None:
+        """Answer a comment once, where it stands. Raises HostError."""
+        ...
+
+
+class Desk(Protocol):
+    """What a command may do to the jobs of its pull; every call may be repeated."""
+
+    def arm(self, request: ReviewRequest) -> Verdict:
+        """Ask for a review."""
+        ...
+
+    def cancel(self, ref: PullRef) -> bool:
+        """Stop the pull's review; False when none was waiting or running."""
+        ...
+
+    def pause(self, ref: PullRef, *, paused: bool) -> None:
+        """Review the pull only when somebody asks, or by itself again."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of one commit; ``mode`` is git's octal text."""
@@ -117,6 +151,10 @@ class Code(Protocol):
 
     def search(self, sha: str, text: str, limit: int = 50) -> tuple[Hit, ...]:
         """Find lines that hold ``text`` literally. Raises CodeError."""
+        ...
+
+    def list_generated(self, sha: str, paths: Sequence[str]) -> frozenset[str]:
+        """Return those paths that the commit's attributes call generated. Raises CodeError."""
         ...
 
 

@@ -31,16 +31,6 @@ def decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def read_generated(attributes: str) -> tuple[str, ...]:
-    """Read the patterns that a ``.gitattributes`` marks ``linguist-generated``.
-
-    https://docs.github.com/en/repositories/working-with-files/managing-files/customizing-how-changed-files-appear-on-github
-    """
-    rows = [line.split() for line in attributes.split("\n") if not line.startswith("#")]
-    words = ("linguist-generated", "linguist-generated=true")
-    return tuple(row[0] for row in rows if any(word in row[1:] for word in words))
-
-
 def undo(file: FileDiff, head: str) -> str:
     """Return the file before the change, given it after: its hunks applied backwards."""
     lines = head.split("\n")

@@ -13,6 +13,7 @@ from sandbox.github.state import Token
 from sandbox.github.world import World
 
 MINUTE_S = 60
+WRITES = frozenset({"POST", "PUT", "PATCH"})
 RETRY_AFTER = {"Retry-After": "60"}
 SECONDARY = (
     "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
@@ -109,11 +110,12 @@ class Dispatcher:
         raise refusal
 
     def _slow_writers(self, request: Request) -> None:
-        if self.contents_per_minute is None or request.method not in {"POST", "PUT", "PATCH"}:
+        most = self.contents_per_minute
+        if most is None or request.token is None or request.method not in WRITES:
             return
         now = self.world.now()
         self._writes = [at for at in self._writes if at > now - MINUTE_S]
-        if len(self._writes) >= self.contents_per_minute and request.token:
+        if len(self._writes) >= most:
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
                 SECONDARY,

@@ -20,8 +20,8 @@ def paged(
     key: str | None = None,
 ) -> Reply:
     """Show one page of rows; with `key` they stand in an object next to `total_count`."""
-    size = min(_positive(request, "per_page", DEFAULT_PAGE), LARGEST_PAGE)
-    page = _positive(request, "page", 1)
+    size = min(positive(request, "per_page", DEFAULT_PAGE), LARGEST_PAGE)
+    page = positive(request, "page", 1)
     last = max(1, -(-len(rows) // size))
     shown = [show(one) for one in rows[(page - 1) * size : page * size]]
     links = {}
@@ -37,7 +37,8 @@ def paged(
     return reply
 
 
-def _positive(request: Request, name: str, default: int) -> int:
+def positive(request: Request, name: str, default: int) -> int:
+    """Return a number of the query; what is not one counts as absent."""
     text = request.query.get(name, "")
     return int(text) if re.fullmatch(r"[1-9]\d{0,8}", text) else default
 

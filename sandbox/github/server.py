@@ -55,8 +55,9 @@ class Server(ThreadingHTTPServer):
     def stop(self) -> None:
         """Close every connection and wait for the threads to end."""
         self.closing.set()
-        self.shutdown()
-        self._loop.join()
+        if self._loop.is_alive():
+            self.shutdown()
+            self._loop.join()
         for one in list(self._open):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

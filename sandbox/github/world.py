@@ -117,11 +117,12 @@ class World:
     @contextmanager
     def quietly(self) -> Iterator[None]:
         """Change state in this thread without sending webhooks."""
+        before = getattr(self._local, "quiet", False)
         self._local.quiet = True
         try:
             yield
         finally:
-            self._local.quiet = False
+            self._local.quiet = before
 
     # accounts and Apps
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unidiff import PatchSet
+from unidiff.patch import PatchSet
 
-from sandbox.github import GitHub, Pull, Repository
+from sandbox.github import SYMLINK, Blob, GitHub, Pull, Repository
 from sandbox.github.git import GitRepository, Person
 from tests.sandbox.conftest import NUMBERED, Client, Scene
 
@@ -23,14 +23,12 @@ def review(client: Client, *comments: dict[str, object]) -> tuple[int, list[str]
 
 
 @settings(max_examples=25)
-@given(old=LINES, new=LINES, end=st.booleans())
+@given(old=LINES, new=LINES, tail=st.sampled_from(["", "no end"]))
 def test_commentable_lines_are_those_of_a_real_diff(
-    tmp_path_factory: pytest.TempPathFactory, old: list[str], new: list[str], end: bool
+    tmp_path_factory: pytest.TempPathFactory, old: list[str], new: list[str], tail: str
 ) -> None:
     git = shared_repository(tmp_path_factory)
-    texts = ["".join(f"{line}\n" for line in lines) for lines in (old, new)]
-    if end:
-        texts = [text.removesuffix("\n") for text in texts]
+    texts = ["".join(f"{line}\n" for line in lines) + tail for lines in (old, new)]
     base, head = (
         git.commit({"f": text}, branch=name, message="m", author=SOMEBODY)
         for name, text in zip(("base", "head"), texts, strict=True)
@@ -138,8 +136,6 @@ def test_a_single_comment_is_refused_in_other_words(client: Client, pull: Pull) 
 def test_a_file_that_became_a_link_has_lines_on_both_sides(
     github: GitHub, repository: Repository
 ) -> None:
-    from sandbox.github import SYMLINK, Blob
-
     head = repository.commit({"notes.md": Blob(b"cart.py", SYMLINK)}, branch="link")
     (change,) = repository.git.changes(repository.git.branches()["main"], head)
     assert change.status == "changed"

@@ -20,8 +20,13 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 def client(scene: Scene) -> Iterator[Github]:
     app = Auth.AppAuth(scene.app.id, scene.app.private_key)
     auth = app.get_installation_auth(scene.installation.id)
-    url = scene.github.url
-    with Github(auth=auth, base_url=url, retry=None, seconds_between_writes=0) as client:
+    with Github(
+        auth=auth,
+        base_url=scene.github.url,
+        retry=None,
+        seconds_between_requests=0,
+        seconds_between_writes=0,
+    ) as client:
         yield client
 
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from sandbox.github import shapes
 from sandbox.github.auth import GRADES, HOUR_S, living, rate_headers
 from sandbox.github.http import Refusal, Reply, Request, Routes
-from sandbox.github.lists import paged
+from sandbox.github.lists import DEFAULT_PAGE, LARGEST_PAGE, paged, positive
 from sandbox.github.state import Delivery, Installation, Permissions
 from sandbox.github.world import World
 
@@ -101,7 +101,7 @@ def list_deliveries(world: World, request: Request) -> Reply:
     mine = [one for one in reversed(world.deliveries) if one.app is request.app]
     if request.query.get("status") == "failure":
         mine = [one for one in mine if one.status != "OK"]
-    size = min(int(request.query.get("per_page", "30")), 100)
+    size = min(positive(request, "per_page", DEFAULT_PAGE), LARGEST_PAGE)
     cursor = request.query.get("cursor", "")
     if cursor.isdecimal():
         mine = [one for one in mine if one.id < int(cursor)]

@@ -59,22 +59,22 @@ class Answers:
             return command.answer
         if not writer and command.verb is not Verb.REVIEW:
             return PRIVATE.format(verb=command.verb)
-        match command.verb:
-            case Verb.REVIEW | Verb.FULL:
-                return self._review(command, request, pull, desk)
-            case Verb.HELP:
-                return HELP
-            case Verb.PAUSE:
-                desk.pause(pull.ref, paused=True)
-                return "Paused: this pull request is reviewed only when somebody asks."
-            case Verb.RESUME:
-                desk.pause(pull.ref, paused=False)
-                return "Resumed: pushes to this pull request are reviewed again."
-            case Verb.CANCEL:
-                cancelled = desk.cancel(pull.ref)
-                return "Cancelled." if cancelled else "No review is waiting or running."
-            case Verb.ESTIMATE:
-                return self.estimate(pull)
+        if command.verb in {Verb.REVIEW, Verb.FULL}:
+            return self._review(command, request, pull, desk)
+        if command.verb is Verb.HELP:
+            return HELP
+        if command.verb is Verb.ESTIMATE:
+            return self.estimate(pull)
+        return self._steer(command.verb, pull, desk)
+
+    def _steer(self, verb: Verb, pull: PullRequest, desk: Desk) -> str:
+        if verb is Verb.CANCEL:
+            cancelled = desk.cancel(pull.ref)
+            return "Cancelled." if cancelled else "No review is waiting or running."
+        desk.pause(pull.ref, paused=verb is Verb.PAUSE)
+        if verb is Verb.PAUSE:
+            return "Paused: this pull request is reviewed only when somebody asks."
+        return "Resumed: pushes to this pull request are reviewed again."
 
     def _review(
         self, command: Command, request: CommandRequest, pull: PullRequest, desk: Desk

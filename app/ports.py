@@ -8,7 +8,6 @@ from typing import Protocol
 
 from app.core.diff import RawFile
 from app.core.events import CommentPlace, Person, ReviewRequest
-from app.core.events import CommentPlace, Person
 from app.core.findings import Finding
 from app.core.identity import Said
 from app.core.job import Verdict
@@ -88,22 +87,6 @@ class Conversation(Protocol):
         ...
 
 
-class Conversation(Protocol):
-    """Talks with the people on a pull request."""
-
-    def may_write(self, ref: PullRef, person: Person) -> bool:
-        """Ask whether a person has write access now; any doubt is a no."""
-        ...
-
-    def react(self, ref: PullRef, place: CommentPlace, comment_id: int) -> None:
-        """Put eyes under a comment. Raises HostError."""
-        ...
-
-    def reply(self, ref: PullRef, place: CommentPlace, comment_id: int, text: str) -> None:
-        """Answer a comment once, where it stands. Raises HostError."""
-        ...
-
-
 class Desk(Protocol):
     """What a command may do to the jobs of its pull; every call may be repeated."""
 
@@ -175,6 +158,8 @@ class ModelInfo:
     """How long a chunk it reviews well, and in bearable time."""
     least_output: int = 0
     """How long an answer may be whatever limit is asked for: the service takes none."""
+    low_credits: float | None = None
+    """Fewer credits than these left on the account are worth a warning."""
 
 
 OnReply = Callable[[int, Reply], None]

@@ -73,6 +73,10 @@ _COMMAND = re.compile(r"/(review|postil)(?:[ \t]+(.*))?[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _CONTAINER = re.compile(r"\s*(>|[-*+][ \t]|\d{1,9}[.)][ \t]|\||<)")
 """A paragraph that begins so is a quote, a list, a table or HTML to its end."""
+_COMMENT_END = re.compile("-->")
+_RAW_HTML = re.compile(r" {0,3}<(?:pre|script|style|textarea)\b", re.IGNORECASE)
+"""HTML that a blank line does not end (spec.commonmark.org, HTML blocks)."""
+_RAW_HTML_END = re.compile(r"</(?:pre|script|style|textarea)>", re.IGNORECASE)
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*|[ \t|:-]*-[ \t|:-]*")
 """Under a line of text, this makes a heading or a table of it."""
 _OPTION = re.compile(r"[\"'`]*(?:[^\w\s\"'`]*[-\u2010-\u2015\u2212\uff0d]|[^\s=\uff1d]*[=\uff1d])")
@@ -146,26 +150,28 @@ def _inside(before: str) -> bool:
 def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
     """Yield the paragraphs outside of fences, comments, quotes, lists, tables and HTML."""
     paragraph: list[str] = []
-    fence = ""
-    comment = False
+    end: re.Pattern[str] | None = None
     for line in (*lines, ""):
-        opened = _FENCE.fullmatch(line)
-        if fence:
-            if opened and opened[1].startswith(fence) and not opened[2].strip():
-                fence = ""
-        elif comment:
-            comment = "-->" not in line
-        elif opened and not (opened[1][0] == "`" and "`" in opened[2]):
-            yield from _plain_paragraph(paragraph)
-            paragraph, fence = [], opened[1]
-        elif "<!--" in line:
-            yield from _plain_paragraph(paragraph)
-            paragraph, comment = [], "-->" not in line.rpartition("<!--")[2]
-        elif line.strip():
+        if end is not None:
+            end = None if end.search(line) else end
+            continue
+        end = _opened(line)
+        if end is None and "<!--" not in line and line.strip():
             paragraph.append(line)
         else:
             yield from _plain_paragraph(paragraph)
             paragraph = []
+
+
+def _opened(line: str) -> re.Pattern[str] | None:
+    """Return what ends the block of code or hidden text that a line opens and does not end."""
+    fence = _FENCE.fullmatch(line)
+    if fence and not (fence[1][0] == "`" and "`" in fence[2]):
+        return re.compile(rf"^ {{0,3}}{re.escape(fence[1])}{re.escape(fence[1][0])}*[ \t]*$")
+    if "<!--" in line and "-->" not in line.rpartition("<!--")[2]:
+        return _COMMENT_END
+    raw = _RAW_HTML.match(line)
+    return _RAW_HTML_END if raw and not _RAW_HTML_END.search(line, raw.end()) else None
 
 
 def _plain_paragraph(paragraph: list[str]) -> Iterator[list[str]]:

@@ -22,12 +22,12 @@ from app.core.slices import ContextLine, Slice
 
 CountTokens = Callable[[str], int]
 
-MAX_LINE = 2_000
-"""Characters of one line that are shown."""
+MAX_LINE = 2_100
+"""Characters of one line that are shown: somewhat more than the ledger leaves of a changed one."""
 MAX_TIMES_BUDGET = 4
 """A unit is shown alone up to this many times the budget; beyond that it is too large."""
 
-_OUTSIDE = "not part of the change"
+_READ_ONLY = "to read only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def _unit_lines(unit: Unit, around: Slice, shown: set[int]) -> Iterator[str]:
             yield "# no newline at the end of the file"
     yield from _context_lines(around.after, shown)
     for site in around.call_sites:
-        yield f"# uses {escape_line(site.symbol)}, in {escape_line(site.path)}, {_OUTSIDE}"
+        yield f"# uses {escape_line(site.symbol)}, in {escape_line(site.path)}, {_READ_ONLY}"
         yield from _numbered(site.lines)
 
 
 def _context_lines(lines: Iterable[ContextLine], shown: set[int]) -> Iterator[str]:
     fresh = [line for line in lines if line.number not in shown]
     if fresh:
-        yield f"# context, {_OUTSIDE}"
+        yield f"# context, {_READ_ONLY}"
         yield from _numbered(fresh)
         shown.update(line.number for line in fresh)
 

@@ -72,10 +72,10 @@ def test_context_has_no_tag_and_stands_under_its_own_heading() -> None:
     around = Slice(
         before=(ContextLine(1, "import math"), ContextLine(10, "class Stats:")),
         after=(ContextLine(14, ""),),
-        call_sites=(CallSite("mean", "src/app.py", (ContextLine(3, "print(mean([]))"),)),),
+        call_sites=(CallSite("mean", "src/app.py", 3, (ContextLine(3, "print(mean([]))"),)),),
     )
     assert render_unit(unit("src/stats.py", MEAN, "def mean(xs)"), around) == (
-        "# context, not part of the change\n"
+        "# context, to read only\n"
         "     |import math\n"
         "     ...\n"
         "     |class Stats:\n"
@@ -83,9 +83,9 @@ def test_context_has_no_tag_and_stands_under_its_own_heading() -> None:
         "R12  |def mean(xs):\n"
         "L13 -|    return sum(xs) / max(len(xs), 1)\n"
         "R13 +|    return sum(xs) / len(xs)\n"
-        "# context, not part of the change\n"
+        "# context, to read only\n"
         "     |\n"
-        "# uses mean, in src/app.py, not part of the change\n"
+        "# uses mean, in src/app.py, to read only\n"
         "     |print(mean([]))\n"
     )
 
@@ -118,7 +118,7 @@ def test_the_end_of_a_file_without_a_line_feed_is_said() -> None:
 
 def test_a_long_line_is_cut_and_says_how_much_is_missing() -> None:
     shown = render_unit(unit("a.js", added("x" * 10_000)))
-    assert "x" * MAX_LINE + "<8000 more characters>\n" in shown
+    assert "x" * MAX_LINE + "<7900 more characters>\n" in shown
     assert "x" * (MAX_LINE + 1) not in shown
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+THREADS = 4
 MAX_OUTPUT_BYTES = 32 * 1024 * 1024
 MAX_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 
@@ -21,6 +22,9 @@ shift 3
 exec "$@"
 """
 """Units: seconds, KiB, blocks of 512 bytes (pubs.opengroup.org, utilities/ulimit)."""
+
+
+_ENDED: dict[int, str] = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "printed too much"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def run_process(
     home = scratch / "home"
     home.mkdir(exist_ok=True)
     printed = scratch / "stdout"
-    limits = (int(seconds) + 1, MAX_MEMORY_BYTES // 1024, MAX_OUTPUT_BYTES // 512)
+    limits = (THREADS * int(seconds + 1), MAX_MEMORY_BYTES // 1024, MAX_OUTPUT_BYTES // 512)
     with printed.open("wb") as stdout:
         try:
             process = subprocess.Popen(
@@ -65,11 +69,11 @@ def run_process(
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return Fault(f"took longer than {seconds:.0f} s")
+            return Fault("took too long")
         finally:
             _end(process)
     if code < 0:
-        return Fault(f"was ended by {signal.Signals(-code).name}")
+        return Fault(_ENDED.get(-code, f"was ended by signal {-code}"))
     return Output(code, printed.read_bytes())
 
 
@@ -91,5 +95,5 @@ def _environment(home: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
-        "RAYON_NUM_THREADS": "4",
+        "RAYON_NUM_THREADS": str(THREADS),
     }

@@ -2,8 +2,9 @@
 
 ``--isolated`` hides every configuration, ``--ignore-noqa`` every comment that would hide a finding
 (``noqa``, ``ruff: noqa``, ``ruff: ignore``, ``ruff: disable``): who adds a defect could add the
-comment too. The newest target version is assumed, as the project's own is not known here: code for
-it is never called a syntax error.
+comment too. Only on an unused import a ``noqa`` is believed, as it is how a module says that it
+hands the name on. The newest target version is assumed, as the project's own is not known here:
+code for it is never called a syntax error.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Literal
 from pydantic import BaseModel, TypeAdapter
 
 from app.adapters.analyzers.ruff_rules import RULES, SYNTAX
-from app.adapters.analyzers.tool import Copy, Remark, Tool, interpreter, is_test
+from app.adapters.analyzers.tool import FOLDER, Copy, Remark, Tool, interpreter, is_test
 from app.core.findings import Category, Severity
 
 MAX_SUGGESTED_LINES = 10
+
+_BUILTINS = 'builtins = ["_", "get_ipython", "ngettext"]'
+"""Names that gettext and IPython install."""
 
 _IMMUTABLE_CALLS = """lint.flake8-bugbear.extend-immutable-calls = [
   "fastapi.Body", "fastapi.Cookie", "fastapi.Depends", "fastapi.File", "fastapi.Form",
@@ -49,6 +53,7 @@ class _Diagnostic(BaseModel):
     message: str
     location: _Position
     end_location: _Position
+    noqa_row: int | None
     fix: _Fix | None
 
 
@@ -67,10 +72,10 @@ def _suffix(path: str, text: str) -> str | None:
 def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:
     rows: dict[str, tuple[int, ...]] = {}
     for found in _DIAGNOSTICS.validate_json(output):
-        name = next((n for n in copies if found.filename.endswith(f"/{n}")), "")
-        if not name:
+        name = found.filename.rpartition(f"/{FOLDER}/")[2]
+        copy = copies.get(name)
+        if copy is None:
             raise ValueError("a file that was not asked about")
-        copy = copies[name]
         if name not in rows:
             rows[name] = _git_lines(copy.text)
         remark = _remark(found, copy, rows[name])
@@ -108,14 +113,20 @@ def _remark(found: _Diagnostic, copy: Copy, rows: tuple[int, ...]) -> Remark | N
 
 def _is_false_alarm(found: _Diagnostic, copy: Copy) -> bool:
     """Tell whether this is one of the shapes that were wrong on every well-known package tried."""
-    if found.code.startswith("S60") and "seems safe" in found.message:
-        return True
-    if found.code != "F821":
-        return False
-    # A word in quotes is a string until someone proves it an annotation: Literal["x"] from a
-    # module that ruff does not know as typing.
-    line = copy.lines[found.location.row - 1] if found.location.row <= len(copy.lines) else ""
-    return line[found.location.column - 2 : found.location.column - 1] in {'"', "'"}
+    match found.code:
+        case "S602" | "S604" | "S605":
+            return "seems safe" in found.message
+        case "T100":
+            return found.message.startswith("Import for")
+        case "F401":
+            return copy.name.endswith("/__init__.py") or "noqa" in copy.line(found.noqa_row or 0)
+        case "F821":
+            # A word in quotes is a string until someone proves it an annotation: Literal["x"]
+            # from a module that ruff does not know as typing.
+            column = found.location.column
+            return copy.line(found.location.row)[max(column - 2, 0) : column - 1] in {'"', "'"}
+        case _:
+            return False
 
 
 def _replaced_lines(
@@ -129,10 +140,10 @@ def _replaced_lines(
     first, last = _line(edit.location, rows), _line(edit.end_location, rows)
     if not first <= _line(found.location, rows) <= last < first + MAX_SUGGESTED_LINES:
         return None
-    if last > len(copy.lines):
+    if edit.end_location.column == 1 and last > first:
         return None
-    before = copy.lines[first - 1][: edit.location.column - 1]
-    after = copy.lines[last - 1][edit.end_location.column - 1 :]
+    before = copy.line(first)[: edit.location.column - 1]
+    after = copy.line(last)[edit.end_location.column - 1 :]
     text = before + edit.content + after
     return (first, last, text) if text.strip() and "\r" not in text else None
 
@@ -160,6 +171,7 @@ RUFF = Tool(
         "--output-format=json",
         "--target-version=py314",
         f"--select={','.join(RULES)}",
+        f"--config={_BUILTINS}",
         f"--config={_IMMUTABLE_CALLS}",
     ),
     read=_read,

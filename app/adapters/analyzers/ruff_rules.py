@@ -75,7 +75,7 @@ B003    major  bug  Use `os.environ.clear()` and `update()`: the process keeps t
 B004    minor  bug  Use `callable(x)`.
 B005    major  bug  `strip` takes a set of characters: use `removeprefix` or `removesuffix`.
 B006    major  bug  The default is made once and shared by all calls: use `None` and make it inside.
-B008    minor  bug  The call runs once, when the function is defined: use `None` and call it inside.
+B008    info   bug  The call runs once, when the function is defined: use `None` and call it inside.
 B012    major  bug  It swallows the exception in flight: move it out of `finally`.
 B015    major  bug  The comparison has no effect: assert, assign or return it.
 B016    major  bug  Raise an exception: raising a literal gives `TypeError`.
@@ -198,7 +198,7 @@ S304    minor  security Use AES-GCM or ChaCha20-Poly1305.
 S305    minor  security Use an authenticated mode such as GCM.
 S306    major  security Use `tempfile.mkstemp`: the name can be taken before the file is made.
 S307    minor  security Use `ast.literal_eval`: who controls the text controls the process.
-S308    minor  security Escape what goes in: the text is shown as HTML as it is.
+S308    info   security Escape what goes in: the text is shown as HTML as it is.
 S313    minor  security Parse untrusted XML with `defusedxml`: entities can exhaust memory.
 S314    minor  security Parse untrusted XML with `defusedxml`: entities can exhaust memory.
 S315    minor  security Parse untrusted XML with `defusedxml`: entities can exhaust memory.
@@ -210,8 +210,8 @@ S323    major  security Use `ssl.create_default_context()`: this one accepts any
 S324    info   security Use SHA-256, or `usedforsecurity=False` where nothing depends on it.
 S501    major  security Verify the certificate: anyone on the way can read and change it.
 S502    major  security Use `PROTOCOL_TLS_CLIENT`: this version is broken.
-S503    major  security Use `PROTOCOL_TLS_CLIENT`: this version is broken.
-S504    major  security Use `ssl.create_default_context()`.
+S503    minor  security Use `PROTOCOL_TLS_CLIENT`: this version is broken.
+S504    minor  security Use `ssl.create_default_context()`.
 S505    major  security Use at least 2048 bits for RSA and DSA, 224 for curves.
 S506    major  security Use `yaml.safe_load`: this one can make any object.
 S507    major  security Check the host's key: anyone on the way can take its place.

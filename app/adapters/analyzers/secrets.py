@@ -58,6 +58,7 @@ class _Found(BaseModel):
     name: str
     line: int
     kind: str
+    example: bool
 
 
 _FOUND = TypeAdapter(list[_Found])
@@ -68,8 +69,10 @@ def _suffix(path: str, text: str) -> str | None:
     name = path.rpartition("/")[2].lower()
     if _LISTS.fullmatch(name):
         return None
-    dot, _, ending = name.rpartition(".")
-    return f".{ending}" if dot and _ENDING.fullmatch(f".{ending}") else ""
+    if name.startswith(".") or name.endswith(".env") or "dockerfile" in name:
+        return ".ini"  # values without quotes
+    stem, _, ending = name.rpartition(".")
+    return f".{ending}" if stem and _ENDING.fullmatch(f".{ending}") else ""
 
 
 def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:
@@ -82,7 +85,7 @@ def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:
             first=found.line,
             last=found.line,
             rule=found.kind,
-            severity=_severity(found.kind, path),
+            severity=Severity.MINOR if found.example else _severity(found.kind, path),
             category=Category.SECURITY,
             title=f"Looks like {_KINDS.get(found.kind, f'a secret: {found.kind}')}",
             why=_MEND,
@@ -100,6 +103,6 @@ SECRETS = Tool(
     suffix=_suffix,
     arguments=(),
     read=_read,
-    batch=500,
+    batch=200,
     program=(sys.executable, "-I", "-B", str(Path(__file__).with_name("secrets_child.py"))),
 )

@@ -1,10 +1,10 @@
 """Run detect-secrets' detectors over the files named in argv; print what was found as JSON.
 
 A program of its own: ``python -I secrets_child.py -- NAME...``. Prints
-``[{"name", "line", "kind"}]`` and never the secret itself. The library's own scan spends its time
-on calling every detector and every filter for every line; here each expression runs once over a
-whole file. Filters that a text can trigger (``pragma: allowlist secret``) do not run, nor does
-anything that asks a service whether a key is valid.
+``[{"name", "line", "kind", "example"}]`` and never the secret itself. The library's own scan spends
+its time on calling every detector and every filter for every line; here each expression runs once
+over a whole file. Filters that a text can trigger (``pragma: allowlist secret``) do not run, nor
+does anything that asks a service whether a key is valid.
 """
 
 from __future__ import annotations
@@ -69,37 +69,39 @@ PIECE = 2000
 OVERLAP = 200
 """Characters: longer lines are cut, because some expressions take the square of the length."""
 
-MIN_PASSWORD = 8
-MIN_PASSWORD_BITS = 2.8
+MIN_PASSWORD = 6
+MIN_PASSWORD_BITS = 2.5
 MIN_RANDOM = 20
 MIN_RANDOM_BITS = 4.0
 MIN_HEX_BITS = 3.2
 """Shannon's bits a character; a hexadecimal digit has at most 4."""
 
-_KEYWORD = re.compile("|".join(keyword.DENYLIST), re.IGNORECASE)
+_WORDS = ("key", "secret", "token", "pass", "pwd", "cred", "auth", "contrase")
+"""Every line that a name calls secret holds one of these; few others do."""
 _NAMED = re.compile(
     r"(?i)(?:key|secret|token|passw|pwd|credential|auth)\w*[\"'\]]{0,2}\s*(?::=|=>|[:=])\s*"
     r"[bru]{0,2}[\"'`]([A-Za-z0-9+/=_\-.]{20,200})[\"'`]"
 )
 _NOT_A_KEY = re.compile(r"(?i)public|sha\d|md5|digest|checksum|hash|integrity|fingerprint|_id\b")
 _PLACEHOLDER = re.compile(
-    r"(?i)example|sample|dummy|fake|placeholder|change.?me|your|my[-_]|redacted|insert|replace|"
-    r"secret|passw|token|test|default|user|(.)\1{4}|\*{3}|\.\.\.|0123|1234|abcd|[{}<>$%\s()]"
+    r"(?i)example|sample|dummy|fake|placeholder|change.?me|your|my[-_]|redacted|insert|replace"
+    r"|secret|passw|token|test|default|user|0123|1234|abcd|(.)\1{4}|\*{3}|\.{3}"
+    r"|\s|[$#]\{|\$\(|\{\{|\{\w*\}|%[(s]|^<.*>$|^[$%]\w+%?$"
 )
 
 
 def main(names: list[str]) -> None:
     """Scan every file and print the findings."""
     found = [
-        {"name": name, "line": line, "kind": kind}
+        {"name": name, "line": line, "kind": kind, "example": example}
         for name in names
-        for line, kind in sorted(scan(name, Path(name).read_bytes().decode()))
+        for line, kind, example in sorted(scan(name, Path(name).read_bytes().decode()))
     ]
     json.dump(found, sys.stdout)
 
 
-def scan(name: str, text: str) -> set[tuple[int, str]]:
-    """Return line and kind of every secret in a text."""
+def scan(name: str, text: str) -> set[tuple[int, str, bool]]:
+    """Return line and kind of every secret in a text, and whether it says it is an example."""
     pieces = list(_pieces(text))
     joined = "\n".join(piece for _, piece in pieces)
     starts = list(accumulate((len(piece) + 1 for _, piece in pieces), initial=0))
@@ -109,9 +111,9 @@ def scan(name: str, text: str) -> set[tuple[int, str]]:
             for match in expression.finditer(joined):
                 if _counts(detector, match[0]):
                     line = pieces[bisect_right(starts, match.start()) - 1][0]
-                    found.add((line, detector.secret_type))
-    taken = {line for line, _ in found}
-    found.update((line, kind) for line, kind in _named(name, pieces) if line not in taken)
+                    found.add((line, detector.secret_type, "EXAMPLE" in match[0].upper()))
+    taken = {line for line, _, _ in found}
+    found.update((line, kind, False) for line, kind in _named(name, pieces) if line not in taken)
     return found
 
 
@@ -123,14 +125,12 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 def _counts(detector: object, secret: str) -> bool:
     """Tell whether a match of a shape is meant in earnest."""
-    if isinstance(detector, private_key.PrivateKeyDetector):
-        return True
     if isinstance(detector, jwt.JwtTokenDetector):
         return bool(detector.is_formally_valid(secret))
     if isinstance(detector, basic_auth.BasicAuthDetector):
         password = secret.rpartition("@")[0].rpartition(":")[2]
         return len(password) >= MIN_PASSWORD and not _PLACEHOLDER.search(password)
-    return "EXAMPLE" not in secret.upper()
+    return True
 
 
 def _named(name: str, pieces: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -140,12 +140,15 @@ def _named(name: str, pieces: list[tuple[int, str]]) -> Iterator[tuple[int, str]
     )
     detector = keyword.KeywordDetector()
     for number, line in pieces:
+        lowered = line.lower()
+        if not any(word in lowered for word in _WORDS):
+            continue
         random = _NAMED.search(line)
         if random and _is_random(random[1]) and not _NOT_A_KEY.search(line[: random.start(1)]):
             yield number, "High Entropy String"
-        elif _KEYWORD.search(line) and not heuristic.is_indirect_reference(line):
+        else:
             values = detector.analyze_string(line, denylist_regex_to_group=expressions)
-            if any(_is_password(value) for value in values):
+            if any(map(_is_password, values)) and not heuristic.is_indirect_reference(line):
                 yield number, detector.secret_type
 
 

@@ -24,25 +24,49 @@ _DIRECTIVE = re.compile(r"(#[^\w\n]*)shellcheck(?![^\S\n]+shell=\w+[^\S\n]*$)", 
 _LEFT_OUT = (
     "SC1017",  # carriage returns: one on every line
     "SC1071",  # a shell that it does not know
+    "SC1078",  # a quote that is perhaps not closed: any text of several lines
     "SC1090",  # a sourced file is not followed
     "SC1091",  # the same
     "SC2034",  # unused variable: another script may source this one
+    "SC2120",  # arguments that nobody passes: another script may
     "SC2148",  # no shebang: the file may be sourced
     "SC2154",  # unassigned variable: the environment or a sourced file may set it
-    "SC2312",  # style, optional
+    "SC2166",  # `-a` and `-o` in a test: old, not wrong
+    "SC2172",  # signals by number
+    "SC2188",  # a redirection alone: how files are emptied and probed
+    "SC2209",  # a word that is also a command
+    "SC3037",  # flags of echo: every sh in use has them
+    "SC3043",  # `local`: the same
+    "SC3049",  # lower-case signal names: the same
 )
+"""What is reported as warning or error and was meant so in most of 300 well-used scripts."""
 
-_SEVERITIES = {"error": Severity.MAJOR, "warning": Severity.MINOR, "info": Severity.INFO}
+_SEVERITIES = {"error": Severity.MAJOR, "warning": Severity.MINOR}
 
-_SECURITY = {2029, 2091, 2115, 2294}
-_MAJOR = {
-    2050,  # a comparison of constants
-    2066,  # a loop that runs once
-    2068,  # "$@" without quotes
-    2114,  # rm of a system folder
-    2115,  # rm -rf "$var/"
-    2164,  # cd without a way out
-}
+_TABLE = """
+2028 info  `echo` prints escapes as they are in some shells: use `printf`.
+2030 minor The change is lost when the subshell ends: keep it out of the pipe or the parentheses.
+2031 minor The change was made in a subshell and lost with it.
+2035 info  A file called like an option becomes one: write `./*`.
+2045 minor Loop over a wildcard: names with spaces come apart here.
+2046 info  The output is split at spaces and its wildcards are expanded: quote it.
+2059 info  A `%` in the value is taken for a format: use `printf '%s'`.
+2064 info  Quote the trap with single quotes, unless the value of now is meant.
+2066 major The loop runs once, over all the words as one.
+2068 minor Without quotes each element is split again at its spaces.
+2086 info  Without quotes the value is split at spaces and its wildcards are expanded.
+2094 minor The file is emptied before it is read: write to another and move it.
+2114 major It removes a folder of the system.
+2115 major With the variable empty it removes from the root: write `"${name:?}/"`.
+2145 minor The array comes apart into several words here: use `$*`, or its own argument.
+2155 info  The command's exit code is lost: declare first, then assign.
+2206 info  The value is split at spaces and its wildcards are expanded.
+2207 info  The output is split at spaces and its wildcards are expanded.
+"""
+"""Codes that are louder or quieter than their level says, and what to know about them. Of the
+levels below warning, only these are told."""
+
+_SECURITY = {2029, 2059, 2091, 2115}
 
 
 class _Comment(BaseModel):
@@ -56,6 +80,14 @@ class _Comment(BaseModel):
 
 class _Comments(BaseModel):
     comments: list[_Comment]
+
+
+def _read_table() -> dict[int, tuple[Severity, str]]:
+    rows = (line.split(maxsplit=2) for line in _TABLE.splitlines() if line)
+    return {int(code): (Severity(loud), why) for code, loud, why in rows}
+
+
+_RULES = _read_table()
 
 
 def _suffix(path: str, text: str) -> str | None:
@@ -77,18 +109,18 @@ def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:
     for comment in _Comments.model_validate_json(output).comments:
         if comment.file not in copies:
             raise ValueError("a file that was not asked about")
-        if comment.level == "style":
+        severity, why = _RULES.get(comment.code, (_SEVERITIES.get(comment.level), ""))
+        if severity is None:
             continue
-        loud = Severity.MAJOR if comment.code in _MAJOR else _SEVERITIES[comment.level]
         yield Remark(
             name=comment.file,
             first=comment.line,
             last=comment.line,
             rule=f"SC{comment.code}",
-            severity=loud,
+            severity=severity,
             category=Category.SECURITY if comment.code in _SECURITY else Category.BUG,
             title=comment.message,
-            why="",
+            why=why,
         )
 
 

@@ -25,7 +25,7 @@ from app.adapters.analyzers.process import Fault, run_process
 from app.adapters.analyzers.ruff import RUFF
 from app.adapters.analyzers.secrets import SECRETS
 from app.adapters.analyzers.shellcheck import SHELLCHECK
-from app.adapters.analyzers.tool import Copy, Remark, Tool
+from app.adapters.analyzers.tool import FOLDER, Copy, Remark, Tool
 from app.adapters.analyzers.typos import TYPOS
 from app.adapters.analyzers.zizmor import ZIZMOR
 from app.core.findings import Finding
@@ -139,7 +139,7 @@ def _run_batches(tool: Tool, copies: Mapping[str, Copy], scratch: Path, seconds:
         batch = batches.popleft()
         left = deadline - time.monotonic()
         if left <= 0 or runs == 0 or len(said.heard) > MAX_REMARKS:
-            unread.setdefault("had no time left", []).extend(batch)
+            unread.setdefault("was stopped", []).extend(batch)
             continue
         runs -= 1
         result = _run_batch(tool, [copies[n] for n in batch], folder, scratch, left / 2)
@@ -157,7 +157,7 @@ def _run_batches(tool: Tool, copies: Mapping[str, Copy], scratch: Path, seconds:
 
 
 def _write_copies(tool: Tool, copies: Mapping[str, Copy], scratch: Path) -> Path:
-    folder = scratch / "files"
+    folder = scratch / FOLDER
     for copy in copies.values():
         target = folder / copy.name
         target.parent.mkdir(parents=True, exist_ok=True)

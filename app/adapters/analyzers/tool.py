@@ -15,6 +15,9 @@ from pathlib import Path
 
 from app.core.findings import Category, Severity
 
+FOLDER = "files"
+"""Where the copies are, and where a tool runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -27,6 +30,10 @@ class Copy:
     path: str
     text: str
     lines: tuple[str, ...]
+
+    def line(self, number: int) -> str:
+        """Return a line's text by its 1-based number; empty when there is no such line."""
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
 
 @dataclass(frozen=True, slots=True)

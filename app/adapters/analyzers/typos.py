@@ -2,8 +2,8 @@
 
 It knows slips, not vocabularies, and so is quiet by nature; what remained noisy on real packages is
 left out here: short words, parts of names, words in code outside comments and texts, translations,
-files in another language, and a word used so often that the project means it. ``--isolated`` hides
-every configuration; no comment can silence it by default.
+people, files in another language, and a word used so often that the project means it.
+``--isolated`` hides every configuration; no comment can silence it by default.
 """
 
 from __future__ import annotations
@@ -42,7 +42,14 @@ MAX_SHARE = 0.02
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//|/?\*|--|;|<!--)|\"\"\"|'''")
-_BOUND = set("_-./\\@`$%&=<>{}[]()'\"0123456789")
+_NO_PROSE = re.compile(
+    r"(?:authors?|contributors?|copying|credits|licen[cs]e|maintainers|notice|thanks)\b",
+    re.IGNORECASE,
+)
+_PERSON = re.compile(r"copyright|\(c\)|©|@\w|\bby\b", re.IGNORECASE)
+_BOUND = frozenset("_-/\\@`$%&=<>{}[]()'\"")
+_KNOWN = {"certifi", "facter", "writeable"}
+"""Names of software, and a spelling that dictionaries have."""
 
 
 class _Line(BaseModel):
@@ -65,7 +72,9 @@ _TYPO = TypeAdapter(_Typo)
 def _suffix(path: str, text: str) -> str | None:
     del text
     *folders, name = path.split("/")
-    if not _ELSEWHERE.isdisjoint(folder.lower() for folder in folders) or _LISTS.fullmatch(name):
+    if not _ELSEWHERE.isdisjoint(folder.lower() for folder in folders):
+        return None
+    if _LISTS.fullmatch(name) or _NO_PROSE.match(name):
         return None
     lowered = name.lower()
     return next((end for end in (*_PROSE, *_CODE) if lowered.endswith(end)), None)
@@ -94,16 +103,21 @@ def _is_foreign(count: int, text: str) -> bool:
 
 def _is_word(typo: _Typo, copy: Copy) -> bool:
     """Tell whether it stands alone, in a place where people write sentences."""
-    if len(typo.typo) < MIN_LETTERS or not typo.corrections or typo.line_num > len(copy.lines):
+    if len(typo.typo) < MIN_LETTERS or typo.typo.lower() in _KNOWN:
         return False
-    line = copy.lines[typo.line_num - 1].encode()
+    text = copy.line(typo.line_num)
+    line = text.encode()
     before = line[: typo.byte_offset].decode(errors="replace")
     after = line[typo.byte_offset + len(typo.typo.encode()) :].decode(errors="replace")
-    if (before[-1:] in _BOUND and before[-1:]) or (after[:1] in _BOUND - {"."} and after[:1]):
+    if _touches(before[-1:]) or _touches(after[:1]) or re.match(r"\.\w", after):
         return False
-    if after[:1] == "." and after[1:2].isalnum():
+    if typo.typo.istitle() and (_PERSON.search(text) or re.search(r"\w,? $", before)):
         return False
     return copy.name.endswith(_PROSE) or _COMMENT.search(before) is not None
+
+
+def _touches(neighbour: str) -> bool:
+    return neighbour.isalnum() or neighbour in _BOUND
 
 
 def _remark(typo: _Typo) -> Remark:

@@ -26,22 +26,28 @@ _SEVERITIES = {
     "Informational": Severity.INFO,
 }
 
-_LOUD = {"dangerous-triggers", "github-env", "insecure-commands", "template-injection"}
-"""Whoever can open an issue or a pull request may run code or take a token by these."""
+_LEFT_OUT = {"self-repository", "superfluous-actions"}
+"""Tidiness."""
 
-_SOFT = {
+_QUIETER = {
     "adhoc-packages": Severity.INFO,
     "artipacked": Severity.INFO,
-    "excessive-permissions": Severity.INFO,
+    "cache-poisoning": Severity.MINOR,
+    "excessive-permissions": Severity.MINOR,
     "secrets-outside-env": Severity.INFO,
-    "superfluous-actions": Severity.INFO,
-    "unpinned-images": Severity.MINOR,
+    "template-injection": Severity.MINOR,
     "unpinned-tools": Severity.INFO,
     "unpinned-uses": Severity.MINOR,
 }
 """True, but a habit of nearly every workflow: said quietly."""
 
-_FIRST_PARTY = re.compile(r"uses:\s*[\"']?(?:actions|github)/")
+_STRANGER = re.compile(
+    r"github\.(?:head_ref\b|event\.(?:issue|pull_request|comment|review|discussion|commits"
+    r"|head_commit|pages|workflow_run)\b)"
+)
+"""Text that anybody may write, by opening an issue or a pull request."""
+_FIRST_PARTY = re.compile(r"[\"']?(?:actions|github)/")
+_NO_PERMISSIONS = "no permissions: block"
 
 _MENDS = {
     "adhoc-packages": "Install what a lock file names.",
@@ -87,6 +93,7 @@ class _Span(BaseModel):
 
 class _Concrete(BaseModel):
     location: _Span
+    feature: str
 
 
 class _LocalKey(BaseModel):
@@ -110,6 +117,7 @@ class _Location(BaseModel):
 
 class _Determinations(BaseModel):
     severity: Literal["High", "Medium", "Low", "Informational"]
+    confidence: str
 
 
 class _Finding(BaseModel):
@@ -133,7 +141,7 @@ def _suffix(path: str, text: str) -> str | None:
 def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:
     for found in _FINDINGS.validate_json(output):
         for location in found.locations:
-            if location.symbolic.kind == "Primary":
+            if location.symbolic.kind == "Primary" and not _is_habit(found, location):
                 yield _remark(found, location, copies)
 
 
@@ -150,19 +158,40 @@ def _remark(found: _Finding, location: _Location, copies: Mapping[str, Copy]) ->
         first=first,
         last=last,
         rule=found.ident,
-        severity=_severity(found, copy.lines[first - 1 : last]),
+        severity=_severity(found, location),
         category=Category.SECURITY,
-        title=f"{found.desc}: {location.symbolic.annotation}",
+        title=_title(found, location),
         why=_MENDS.get(found.ident, ""),
     )
 
 
-def _severity(found: _Finding, lines: tuple[str, ...]) -> Severity:
-    if found.ident == "unpinned-uses" and lines and _FIRST_PARTY.search(lines[0]):
-        return Severity.INFO
-    if found.ident in _LOUD and found.determinations.severity == "High":
-        return Severity.CRITICAL
-    return _SOFT.get(found.ident, _SEVERITIES[found.determinations.severity])
+def _title(found: _Finding, location: _Location) -> str:
+    said = location.symbolic.annotation.removesuffix(" (required by blanket policy)")
+    return f"{found.desc[:1].upper()}{found.desc[1:]}: {said}"
+
+
+def _is_habit(found: _Finding, location: _Location) -> bool:
+    """Tell whether this stands in nearly every workflow, and says nothing of this change."""
+    match found.ident:
+        case "unpinned-uses":
+            used = location.concrete.feature.removeprefix("uses:").lstrip()
+            return _FIRST_PARTY.match(used) is not None
+        case "excessive-permissions":
+            return _NO_PERMISSIONS in location.symbolic.annotation
+        case ident:
+            return ident in _LEFT_OUT
+
+
+def _severity(found: _Finding, location: _Location) -> Severity:
+    stated = found.determinations
+    if found.ident == "template-injection" and stated.severity == "High":
+        stranger = _STRANGER.search(location.concrete.feature)
+        return Severity.CRITICAL if stranger else Severity.MINOR
+    severity = _SEVERITIES[stated.severity]
+    if stated.confidence == "Low":
+        severity = min(severity, Severity.MINOR, key=lambda severity: severity.rank)
+    quiet = _QUIETER.get(found.ident, severity)
+    return min(severity, quiet, key=lambda severity: severity.rank)
 
 
 ZIZMOR = Tool(
@@ -176,6 +205,7 @@ ZIZMOR = Tool(
         "--no-progress",
         "--no-exit-codes",
         "--quiet",
+        "--min-severity=low",
         "--color=never",
         "--format=json-v1",
     ),

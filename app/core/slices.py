@@ -18,6 +18,12 @@ MAX_SIGNATURE = 12
 """Lines of a signature that are shown."""
 MAX_BODY = 40
 """Lines of a body that are shown on each side of a hunk."""
+MAX_PLAIN = 8
+"""Lines shown on each side where no grammar says where a symbol ends."""
+MAX_HEADINGS = 3
+"""Less indented lines that are shown where no grammar knows the symbols around."""
+MAX_SEARCH = 400
+"""Lines that are searched upwards for them."""
 MAX_IMPORT = 5
 """Lines of one import that are shown."""
 MAX_CHANGED = 50
@@ -93,8 +99,7 @@ def select_slices(
     sites = [site for site in call_sites if site.line not in in_diff.get(site.path, ())]
     slices: dict[str, Slice] = {}
     for path, group in files.items():
-        text = texts.get(path)
-        source = _Source.of(path, text, in_diff[path]) if text is not None else None
+        source = _Source.of(path, texts[path], in_diff[path]) if path in texts else _NO_SOURCE
         waiting = [site for site in sites if site.origin == path]
         for unit in group:
             purse = _Purse(budget_tokens, count)
@@ -162,6 +167,8 @@ def confirm_call_sites(
 # One unit.
 
 _SHORTEST_NAME = 3
+_LINE_TOKENS = 2
+"""What five spaces, a bar and a line feed cost."""
 _BLANK = re.compile(r"[\s\]})>;,]*")
 _WORDS = re.compile(r"[^\W\d]\w*")
 
@@ -182,10 +189,6 @@ class _Purse:
         return True
 
 
-_LINE_TOKENS = 2
-"""What five spaces, a bar and a line feed cost."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A file that slices are cut from; ``own`` are the lines that the diff itself shows."""
@@ -198,38 +201,38 @@ class _Source:
     def of(cls, path: str, text: str, own: frozenset[int]) -> _Source:
         return cls(text.split("\n"), outline(path, text), own)
 
-    def line(self, number: int) -> ContextLine:
-        return ContextLine(number, self.lines[number - 1])
-
     def texts(self, numbers: Iterable[int]) -> list[str]:
         return [self.lines[number - 1] for number in numbers]
 
 
-def _slice(unit: Unit, source: _Source | None, sites: Sequence[CallSite], purse: _Purse) -> Slice:
+_NO_SOURCE = _Source((), Outline(), frozenset())
+
+
+def _slice(unit: Unit, source: _Source, sites: Sequence[CallSite], purse: _Purse) -> Slice:
     first, last = _extent(unit)
+    if first > len(source.lines) + 1:
+        source = _NO_SOURCE  # the text is not of the version that the diff speaks of
     numbers: set[int] = set()
-    if source is not None and first <= len(source.lines):
-        inside = range(first, last + 1)
-        for group in _heads(source, first, unit):
-            fresh = [number for number in group if number not in inside and number not in numbers]
-            if purse.pay(source.texts(fresh)):
-                numbers.update(fresh)
-    shown_sites = tuple(
-        site for site in sites if purse.pay([site.path, *(line.text for line in site.lines)])
-    )
-    if source is not None:
-        for number in _body(source, first, last):
-            if number in numbers or number in source.own:
-                continue
-            if not purse.pay(source.texts([number])):
+    for head in _heads(source, first, unit):
+        fresh = {number for number in head if not first <= number <= last} - numbers
+        if purse.pay(source.texts(fresh)):
+            numbers |= fresh
+    used = tuple(site for site in sites if purse.pay(_site_texts(site)))
+    for number in _body(source, first, last):
+        if number not in numbers and number not in source.own:
+            if not purse.pay(source.texts((number,))):
                 break
             numbers.add(number)
-    lines = [source.line(number) for number in sorted(numbers)] if source is not None else []
+    lines = [ContextLine(number, source.lines[number - 1]) for number in sorted(numbers)]
     return Slice(
         before=tuple(line for line in lines if line.number < first),
         after=tuple(line for line in lines if line.number > last),
-        call_sites=shown_sites,
+        call_sites=used,
     )
+
+
+def _site_texts(site: CallSite) -> list[str]:
+    return [site.path, *(line.text for line in site.lines)]
 
 
 def _extent(unit: Unit) -> tuple[int, int]:
@@ -282,10 +285,6 @@ def _less_indented(lines: Sequence[str], first: int) -> list[int]:
     return found[::-1]
 
 
-MAX_SEARCH = 400
-MAX_HEADINGS = 3
-
-
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
@@ -303,10 +302,6 @@ def _body(source: _Source, first: int, last: int) -> Iterator[int]:
             yield first - distance
         if last + distance <= min(bottom, len(source.lines)):
             yield last + distance
-
-
-MAX_PLAIN = 8
-"""Lines shown on each side where no grammar says where a symbol ends."""
 
 
 # Changed symbols and their users.

@@ -161,7 +161,8 @@ def _line(line: str) -> str:
     start = lead.end() if lead else 0
     rest = line[start:]
     guard = BREAK if _BLOCK.match(rest) or _BOT_WORD.match(rest) else ""
-    return line[:start] + guard + _inline(rest)
+    end = BREAK if rest.endswith("\\") else ""  # it must not escape what the caller writes next
+    return line[:start] + guard + _inline(rest) + end
 
 
 _TICKS: Final = re.compile(r"\\[!-/:-@\[-`{-~]|`+")
@@ -170,20 +171,21 @@ _TICKS: Final = re.compile(r"\\[!-/:-@\[-`{-~]|`+")
 def _inline(text: str) -> str:
     """Neutralise what stands outside code spans; escape backticks that open none."""
     out: list[str] = []
+    prose = ""
     done = at = 0
     while match := _TICKS.search(text, at):
         at = match.end()
         if match[0].startswith("\\"):
             continue
+        prose += text[done : match.start()]
         close = _closing_ticks(text, at, match[0])
-        out.append(_prose(text[done : match.start()]))
         if close is None:
-            out.append("\\`" * len(match[0]))
+            prose += "\\`" * len(match[0])
         else:
-            out.append(text[match.start() : close])
-            at = close
+            out += (_prose(prose), text[match.start() : close])
+            prose, at = "", close
         done = at
-    out.append(_prose(text[done:]))
+    out.append(_prose(prose + text[done:]))
     return "".join(out)
 
 
@@ -198,9 +200,8 @@ def _closing_ticks(text: str, at: int, ticks: str) -> int | None:
 _SIGNS: Final = re.compile(
     r"(?P<dollar><span>\$</span>|\$)"
     r"|(?P<word>(?<![0-9A-Za-z])[0-9a-fA-F]{7,64}(?![0-9A-Za-z]))"
-    r"|(?P<sign><|@|&(?=[#A-Za-z])|\](?=[(\[:])|\[(?=[\^ xX])|!(?=\[)|:(?=//)|#(?=\w)"
-    r"|(?:mailto|xmpp):|www(?=\.)|GHSA-|(?<=[A-Za-z])-(?=\d)|:(?=[a-z0-9_+-]{1,50}:)"
-    r"|[|:](?=[ \t]*[-:|])|-(?=[ \t]*[|:])|\\$)",
+    r"|(?P<sign><|@|&(?=[#A-Za-z])|\](?=[(\[:])|\[(?=[\^ xX])|!(?=\[)|:(?=\S)|#(?=\w)"
+    r"|www(?=\.)|GHSA-|(?<=[A-Za-z])-(?=\d)|[|:](?=[ \t]*[-:|])|-(?=[ \t]*[|:]))",
     re.IGNORECASE,
 )
 """What would begin a link, image, mention, reference, emoji, formula, footnote, table or tag."""
@@ -222,7 +223,8 @@ def _broken(match: re.Match[str]) -> str:
 # Code.
 
 _COMMAND: Final = re.compile(
-    rf"^(?=/[a-z][\w-]*(?:\s|$)|![a-z]|@[\w-]+ +[a-z]|{_BOTS})", re.IGNORECASE | re.MULTILINE
+    rf"^[^\S\n]*(?=/[a-z][\w-]*(?:\s|$)|![a-z]|@[\w-]+ +[a-z]|{_BOTS})",
+    re.IGNORECASE | re.MULTILINE,
 )
 """A line that another bot may obey, even inside a code block."""
 
@@ -230,7 +232,7 @@ _COMMAND: Final = re.compile(
 def code_block(text: str, info: str = "") -> str:
     """Write a code block; its fence is longer than any inside, its info only colours it."""
     body = escape_hidden(text.replace("\r\n", "\n").replace(BREAK, ""))
-    body = _COMMAND.sub(BREAK, body)
+    body = _COMMAND.sub(rf"\g<0>{BREAK}", body)
     return _fenced(body, info if info.lower() in LANGUAGES else "")
 
 

@@ -12,8 +12,9 @@ import re
 # The general category Cf alone misses variation selectors and the grapheme joiner (Mn), the Hangul
 # fillers (Lo) and the blank braille cell (So): https://www.unicode.org/reports/tr36/
 _HIDDEN = re.compile(
-    "["
-    "\u0000-\u0008\u000b-\u001f\u007f-\u009f"  # controls but tab and line feed
+    "\r(?!\n)"
+    "|["
+    "\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"  # controls but those that end a line
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ud800-\udfff"  # halves of characters: undecodable bytes
@@ -26,7 +27,7 @@ _CONTROL_TOKEN = re.compile(r"<\|(?=[A-Za-z0-9_ ]{1,40}\|>)")
 
 
 def escape_hidden(text: str) -> str:
-    """Show every hidden character as ``<U+XXXX>``; a tab and a line feed stay.
+    """Show every hidden character as ``<U+XXXX>``; tabs, line feeds and CR LF stay.
 
     A model's control tokens are broken the same way: ``<|im_start|>`` becomes
     ``<<U+007C>im_start|>``.
@@ -36,7 +37,8 @@ def escape_hidden(text: str) -> str:
 
 def escape_line(text: str) -> str:
     """Escape as ``escape_hidden`` does, line feeds too: what comes out is one line."""
-    return escape_hidden(text).replace("\n", "<U+000A>")
+    line = escape_hidden(text).replace("\r\n", "<U+000D><U+000A>")
+    return line.replace("\n", "<U+000A>")
 
 
 def find_hidden(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -81,15 +82,16 @@ class Place(Protocol):
 
 def select_slices(
     units: Iterable[Unit],
-    texts: Mapping[str, str],
+    head_texts: Mapping[str, str],
+    base_texts: Mapping[str, str],
     budget_tokens: int,
     count: Callable[[str], int],
     call_sites: Sequence[CallSite] = (),
 ) -> Mapping[str, Slice]:
     """Select what each unit is shown with, by unit id; ``budget_tokens`` is for one unit.
 
-    ``texts`` are the head versions by path, of deleted files the base versions. Signatures and
-    imports come first, then call sites, then the body around the hunk, nearest lines first.
+    Both texts are found by a file's path. Signatures and imports come first, then call sites, then
+    the body around the hunk, nearest lines first.
     """
     files: dict[str, list[Unit]] = {}
     for unit in units:
@@ -99,6 +101,7 @@ def select_slices(
     sites = [site for site in call_sites if site.line not in in_diff.get(site.path, ())]
     slices: dict[str, Slice] = {}
     for path, group in files.items():
+        texts = base_texts if group[0].kind is ChangeKind.REMOVED else head_texts
         source = _Source.of(path, texts[path], in_diff[path]) if path in texts else _NO_SOURCE
         waiting = [site for site in sites if site.origin == path]
         for unit in group:
@@ -210,25 +213,41 @@ _NO_SOURCE = _Source((), Outline(), frozenset())
 
 def _slice(unit: Unit, source: _Source, sites: Sequence[CallSite], purse: _Purse) -> Slice:
     first, last = _extent(unit)
-    if first > len(source.lines) + 1:
-        source = _NO_SOURCE  # the text is not of the version that the diff speaks of
-    numbers: set[int] = set()
-    for head in _heads(source, first, unit):
-        fresh = {number for number in head if not first <= number <= last} - numbers
-        if purse.pay(source.texts(fresh)):
-            numbers |= fresh
-    used = tuple(site for site in sites if purse.pay(_site_texts(site)))
-    for number in _body(source, first, last):
-        if number not in numbers and number not in source.own:
-            if not purse.pay(source.texts((number,))):
-                break
-            numbers.add(number)
+    if first > len(source.lines) + 1:  # no text, or not of the version that the diff speaks of
+        return Slice(call_sites=_pick_sites(sites, purse))
+    numbers = _pick_heads(unit, source, purse)
+    used = _pick_sites(sites, purse)
+    numbers |= _pick_body(unit, source, numbers, purse)
     lines = [ContextLine(number, source.lines[number - 1]) for number in sorted(numbers)]
     return Slice(
         before=tuple(line for line in lines if line.number < first),
         after=tuple(line for line in lines if line.number > last),
         call_sites=used,
     )
+
+
+def _pick_heads(unit: Unit, source: _Source, purse: _Purse) -> set[int]:
+    first, last = _extent(unit)
+    numbers: set[int] = set()
+    for head in _heads(source, first, unit):
+        fresh = {number for number in head if not first <= number <= last} - numbers
+        if purse.pay(source.texts(fresh)):
+            numbers |= fresh
+    return numbers
+
+
+def _pick_sites(sites: Iterable[CallSite], purse: _Purse) -> tuple[CallSite, ...]:
+    return tuple(site for site in sites if purse.pay(_site_texts(site)))
+
+
+def _pick_body(unit: Unit, source: _Source, taken: AbstractSet[int], purse: _Purse) -> set[int]:
+    numbers: set[int] = set()
+    for number in _body(source, *_extent(unit)):
+        if number not in taken and number not in source.own:
+            if not purse.pay(source.texts((number,))):
+                break
+            numbers.add(number)
+    return numbers
 
 
 def _site_texts(site: CallSite) -> list[str]:

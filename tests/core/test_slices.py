@@ -79,7 +79,7 @@ def shown(lines: tuple[ContextLine, ...]) -> list[str]:
 
 def test_a_hunk_is_shown_with_its_signatures_its_imports_and_its_body() -> None:
     one = change("stats.py", CHANGED_LINE, "        changed = math.sqrt(sum(xs))")
-    around = select_slices([one], {"stats.py": STATS}, 500, words)[one.id]
+    around = select_slices([one], {"stats.py": STATS}, {}, 500, words)[one.id]
     assert shown(around.before) == [
         "import math",
         "class Stats(Box):",
@@ -95,7 +95,7 @@ def test_a_hunk_is_shown_with_its_signatures_its_imports_and_its_body() -> None:
 
 def test_signatures_and_imports_come_before_the_body_when_the_budget_is_small() -> None:
     one = change("stats.py", CHANGED_LINE, "        changed = math.sqrt(sum(xs))")
-    around = select_slices([one], {"stats.py": STATS}, 22, words)[one.id]
+    around = select_slices([one], {"stats.py": STATS}, {}, 22, words)[one.id]
     assert shown(around.before)[:3] == ["import math", "class Stats(Box):", "def mean("]
     assert "before = 1" not in shown(around.before)
 
@@ -105,7 +105,7 @@ def test_signatures_and_imports_come_before_the_body_when_the_budget_is_small() 
 def test_a_slice_never_costs_more_than_its_budget(budget: int, number: int) -> None:
     text = STATS.split("\n")[number - 1]
     one = change("stats.py", number, text)
-    slices = select_slices([one], {"stats.py": STATS}, budget, words)
+    slices = select_slices([one], {"stats.py": STATS}, {}, budget, words)
     around = slices.get(one.id, Slice())
     lines = (*around.before, *around.after)
     assert sum(words(line.text) + 2 for line in lines) <= budget
@@ -116,7 +116,7 @@ def test_a_slice_never_costs_more_than_its_budget(budget: int, number: int) -> N
 def test_what_another_hunk_shows_is_no_context_of_this_one() -> None:
     first = change("stats.py", CHANGED_LINE, "        changed = math.sqrt(sum(xs))")
     second = change("stats.py", CHANGED_LINE + 1, "        after = 3")
-    slices = select_slices([first, second], {"stats.py": STATS}, 500, words)
+    slices = select_slices([first, second], {"stats.py": STATS}, {}, 500, words)
     assert "after = 3" not in shown(slices[first.id].after)
 
 
@@ -126,24 +126,30 @@ def test_a_deletion_is_shown_with_the_function_that_it_was_in() -> None:
     )
     hunk = Hunk(18, 1, 17, 0, gone.hunk.lines if gone.hunk else ())
     one = Unit("gone", "stats.py", ChangeKind.MODIFIED, hunk)
-    around = select_slices([one], {"stats.py": STATS}, 500, words)["gone"]
+    around = select_slices([one], {"stats.py": STATS}, {}, 500, words)["gone"]
     assert "def mean(" in shown(around.before)
     assert shown(around.before)[-1] == "near = 2"
     assert shown(around.after)[0] == "changed = math.sqrt(sum(xs))"
 
 
+def test_a_deleted_file_is_shown_as_it_was() -> None:
+    gone = unit("stats.py", Line("-", "        near = 2", 17, None), kind=ChangeKind.REMOVED)
+    around = select_slices([gone], {}, {"stats.py": STATS}, 500, words)[gone.id]
+    assert shown(around.before)[-1] == "before = 1"
+
+
 def test_without_a_grammar_indentation_tells_what_a_hunk_stands_in() -> None:
     text = "server\n  listen 80\n  location /\n    a 1\n\n    b 2\n    c 3\n"
     one = change("site.conf", 6, "    b 2")
-    around = select_slices([one], {"site.conf": text}, 500, words)[one.id]
+    around = select_slices([one], {"site.conf": text}, {}, 500, words)[one.id]
     assert shown(around.before)[:2] == ["server", "listen 80"]
     assert "location /" in shown(around.before)
 
 
 def test_a_file_without_text_or_beyond_its_end_has_no_slice() -> None:
-    assert select_slices([change("a.py", 1, "x")], {}, 500, words) == {}
-    assert select_slices([change("a.py", 900, "x")], {"a.py": "y\n"}, 500, words) == {}
-    assert select_slices([Unit("u", "a.png", ChangeKind.ADDED, None)], {}, 500, words) == {}
+    assert select_slices([change("a.py", 1, "x")], {}, {}, 500, words) == {}
+    assert select_slices([change("a.py", 900, "x")], {"a.py": "y\n"}, {}, 500, words) == {}
+    assert select_slices([Unit("u", "a.png", ChangeKind.ADDED, None)], {}, {}, 500, words) == {}
 
 
 BASE = """\
@@ -249,7 +255,7 @@ def test_a_call_site_goes_with_the_unit_that_changed_the_symbol() -> None:
     breaking = unit("stats.py", Line("-", "def gone(a):", 12, None))
     site = CallSite("gone", "app.py", 7, (ContextLine(7, "return gone(1)"),), "stats.py")
     foreign = CallSite("gone", "app.py", 9, (ContextLine(9, "gone(2)"),), "other.py")
-    slices = select_slices([other, breaking], {}, 500, words, [site, foreign])
+    slices = select_slices([other, breaking], {}, {}, 500, words, [site, foreign])
     assert slices == {breaking.id: Slice(call_sites=(site,))}
 
 
@@ -257,14 +263,14 @@ def test_a_call_site_that_the_change_itself_touches_is_not_shown_again() -> None
     breaking = unit("stats.py", Line("-", "def gone(a):", 12, None))
     mended = change("app.py", 7, "    return kept(1)")
     site = CallSite("gone", "app.py", 7, (ContextLine(7, "return gone(1)"),), "stats.py")
-    assert select_slices([breaking, mended], {}, 500, words, [site]) == {}
+    assert select_slices([breaking, mended], {}, {}, 500, words, [site]) == {}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=200), st.integers(1, 12), st.sampled_from(["a.py", "a.ts", "a.txt"]))
 def test_any_text_can_be_sliced(text: str, number: int, path: str) -> None:
     one = change(path, number, "x")
-    for around in select_slices([one], {path: text}, 100, words).values():
+    for around in select_slices([one], {path: text}, {}, 100, words).values():
         for line in (*around.before, *around.after):
             assert line.text == text.split("\n")[line.number - 1]
     for symbol in symbols_in(path, text):

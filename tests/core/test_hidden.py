@@ -82,7 +82,7 @@ def test_nothing_invisible_is_left_and_escaping_twice_changes_nothing(text: str)
 
 
 PLAIN_FORMAT = {
-    # Format characters that do show: Arabic number signs, Syriac and Kaithi marks, hieroglyph joins.
+    # Format characters that do show: Arabic, Syriac and Kaithi signs, hieroglyph joins.
     chr(code)
     for code in (*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD)
 } | {chr(code) for code in range(0x13430, 0x13440)}

@@ -55,12 +55,10 @@ def token(world: World, secret: str) -> Token:
     if found is None or found.expires_at <= world.now() or found.calls_left == 0:
         raise Refusal(401, BAD_CREDENTIALS)
     home = found.installation
-    if home and (home.deleted or home.suspended_at):
-        raise (
-            Refusal(403, "This installation has been suspended")
-            if not home.deleted
-            else (Refusal(401, BAD_CREDENTIALS))
-        )
+    if home and home.deleted:
+        raise Refusal(401, BAD_CREDENTIALS)
+    if home and home.suspended_at:
+        raise Refusal(403, "This installation has been suspended")
     if found.calls_left is not None:
         found.calls_left -= 1
     return found

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from sandbox.github import shapes
-from sandbox.github.git import SUBMODULE, SYMLINK, GitFailedError, TreeEntry
+from sandbox.github.git import EMPTY_TREE, SUBMODULE, SYMLINK, GitFailedError, TreeEntry
 from sandbox.github.http import Json, Refusal, Reply, Request, Routes
 from sandbox.github.lists import paged
 from sandbox.github.routes.pulls import raw, with_patches
@@ -14,6 +14,7 @@ from sandbox.github.state import Repository
 from sandbox.github.world import World
 
 routes = Routes()
+MEGABYTE = 1_000_000
 READ = "contents=read"
 REPO = "/repos/{owner}/{repo}"
 TOO_LARGE = (
@@ -245,29 +246,29 @@ def read_contents(world: World, request: Request) -> Reply:
         listing = home.git.tree(sha, path)[: world.limits.directory_entries]
         rows = [_listed(world, home, one, posixpath.join(path, one.path), ref) for one in listing]
         return Reply(rows)
+    shape = _entry(world, home, entry, path, ref)
+    if entry.mode == SUBMODULE:
+        url = _submodule_url(home, sha, path)
+        return Reply(shape | {"type": "submodule", "submodule_git_url": url})
     if entry.mode == SYMLINK:
         target = home.git.blob(entry.sha).decode("utf-8", "surrogateescape")
         followed = _followed(home, sha, path, target)
         if followed is None:
-            shape = _entry(world, home, entry, path, ref)
             return Reply(shape | {"type": "symlink", "target": shapes.shown(target)})
         entry = followed
-    if entry.mode == SUBMODULE:
         shape = _entry(world, home, entry, path, ref)
-        url = _submodule_url(home, sha, path)
-        return Reply(shape | {"type": "submodule", "submodule_git_url": url})
-    _refuse_large(world, entry.size or 0)
-    if "raw" in request.accept:
+    return _file(world, home, entry, shape, as_is="raw" in request.accept)
+
+
+def _file(world: World, home: Repository, entry: TreeEntry, shape: Json, *, as_is: bool) -> Reply:
+    size = entry.size or 0
+    _refuse_large(world, size)
+    if as_is:
         return raw(home.git.blob(entry.sha), "raw")
-    shape = _entry(world, home, entry, path, ref) | {"type": "file"}
-    if (entry.size or 0) > world.limits.content_bytes:
-        return Reply(shape | {"content": "", "encoding": "none"})
+    if size > world.limits.content_bytes:
+        return Reply(shape | {"type": "file", "content": "", "encoding": "none"})
     content = _base64(home.git.blob(entry.sha))
-    return Reply(shape | {"content": content, "encoding": "base64"})
-
-
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-_MEGABYTE = 1_000_000
+    return Reply(shape | {"type": "file", "content": content, "encoding": "base64"})
 
 
 def _commit(home: Repository, name: str) -> str:
@@ -289,7 +290,7 @@ def _refuse_large(world: World, size: int) -> None:
     if size > world.limits.blob_bytes:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
-            TOO_LARGE.format(limit=world.limits.blob_bytes // _MEGABYTE),
+            TOO_LARGE.format(limit=world.limits.blob_bytes // MEGABYTE),
             errors=[{"resource": "Blob", "field": "data", "code": "too_large"}],
         )
 

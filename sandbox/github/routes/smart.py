@@ -20,9 +20,7 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="GitHub"'}
 
 @routes.on("GET", f"{HOME}/info/refs", by="everybody")
 def advertise(world: World, request: Request) -> Reply:
-    """Say what there is to fetch."""
-    if request.query.get("service") != "git-upload-pack":
-        raise Refusal(HTTPStatus.FORBIDDEN, "Write access to repository not granted.")
+    """Say what there is to fetch; git itself refuses to say what could be pushed."""
     return _backend(_readable(world, request), request, "/info/refs")
 
 

@@ -22,6 +22,7 @@ from dbos import DBOS, DBOSClient, SetEnqueueOptions, SetWorkflowID, WorkflowSta
 
 from app import errors
 from app.adapters.models.scheduler import NO_TIME, Attempt
+from app.core.job import Halted
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
 from app.ports import Model, ModelInfo, OnReply
 
@@ -29,13 +30,6 @@ Port = TypeVar("Port")
 
 ASK_WORKFLOW: Final = "postil_ask"
 POLL: Final = 0.05
-
-
-class Halted(BaseException):
-    """The server stops: the job goes on from here at its next start.
-
-    Not an Exception, so that nothing takes it for the job's own failure.
-    """
 
 
 def _never() -> bool:

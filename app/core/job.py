@@ -14,6 +14,13 @@ PUSH = "synchronize"
 """GitHub's word for a push to a pull request."""
 
 
+class Halted(BaseException):
+    """The server stops; what runs goes on from its last step at the next start, here or elsewhere.
+
+    Not an Exception, so that nothing takes it for a failure of its own.
+    """
+
+
 class JobKind(StrEnum):
     """What a job does."""
 
@@ -97,6 +104,20 @@ class PullState:
     paused: bool = False
     current: str = ""
     pushed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A run that somebody else ended, and why, in a sentence for the pull request.
+
+    ``writable`` is false when nothing can be written any more, so that it is only to be stopped.
+    """
+
+    request: ReviewRequest
+    state: JobState
+    reason: str
+    workflow_id: str = ""
+    writable: bool = True
 
 
 class Verdict(StrEnum):

@@ -18,11 +18,11 @@ from typing import Protocol
 import pytest
 from dbos import DBOS
 
-from app.adapters.durable import DurableModel, Halted, decode, durable, encode
+from app.adapters.durable import DurableModel, decode, durable, encode
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.core.events import Delivery, Person, ReviewRequest
-from app.core.job import JobState, RunResult
+from app.core.job import Halted, JobState, RunResult
 from app.core.money import Usage
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply, Task
 from app.core.pull import PullRef
@@ -113,6 +113,7 @@ class SlowModel:
 class Bench:
     jobs: Jobs
     store: Store
+    work: Work
     model: SlowModel
     review: Callable[[ReviewRequest, str], RunResult] = lambda _request, _run: RunResult(
         JobState.DONE
@@ -120,9 +121,9 @@ class Bench:
 
     def start(self) -> DurableModel:
         asking = DurableModel(
-            self.model, lambda: self.jobs.client, queue=MODEL, halted=lambda: self.jobs.halted
+            self.model, lambda: self.jobs.desk.client, queue=MODEL, halted=lambda: self.jobs.halted
         )
-        self.jobs.start()
+        self.jobs.start(self.work)
         return asking
 
     def state(self) -> JobState | None:
@@ -131,7 +132,7 @@ class Bench:
         return None if job is None else job.state
 
     def run(self) -> None:
-        self.jobs.accept(DELIVERY)
+        self.jobs.desk.accept(DELIVERY)
         deadline = time.monotonic() + 20
         while self.state() is not JobState.DONE:
             assert time.monotonic() < deadline, self.state()
@@ -148,9 +149,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         return made[0].review(request, run)
 
     work = Work(review, lambda _request, _run, _desk: None, lambda _closing, _run: None)
-    jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+    jobs = Jobs(store, WorkerLocks(engine), FAST)
     jobs.open()
-    made.append(Bench(jobs, store, SlowModel()))
+    made.append(Bench(jobs, store, work, SlowModel()))
     yield made[0]
     jobs.stop()
     DBOS.destroy(destroy_registry=True)
@@ -259,10 +260,10 @@ def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Pa
             return RunResult(JobState.DONE)
 
         work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
-        jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+        jobs = Jobs(store, WorkerLocks(engine), FAST)
         jobs.open()
-        jobs.start()
-        jobs.accept(DELIVERY)
+        jobs.start(work)
+        jobs.desk.accept(DELIVERY)
         deadline = time.monotonic() + 20
         while True:
             with store.begin() as connection:
@@ -299,11 +300,11 @@ def serve_until_killed(folder: Path) -> None:
         return RunResult(JobState.DONE)
 
     work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
-    jobs = Jobs(store, WorkerLocks(engine), work, FAST)
+    jobs = Jobs(store, WorkerLocks(engine), FAST)
     jobs.open()
-    asking = DurableModel(SlowModel(note), lambda: jobs.client, queue=MODEL)
-    jobs.start()
-    jobs.accept(DELIVERY)
+    asking = DurableModel(SlowModel(note), lambda: jobs.desk.client, queue=MODEL)
+    jobs.start(work)
+    jobs.desk.accept(DELIVERY)
     while not (folder / "posted").exists():
         time.sleep(0.02)
     os._exit(0)

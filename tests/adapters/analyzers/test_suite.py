@@ -246,10 +246,10 @@ def test_a_file_that_holds_a_tool_up_costs_only_itself(tmp_path: Path) -> None:
         tmp_path / "slow",
         'shift\nfor f; do grep -q HANG "$f" && exec sleep 60; done\nfor f; do echo "$f"; done',
     )
-    texts = {f"{n}.txt": "fine\n" for n in range(6)} | {"hang.txt": "HANG\n"}
+    texts = {"fine.txt": "fine\n", "hang.txt": "HANG\n"}
     report = AnalyzerSuite(timeout=3, tools=(fake(program),)).run(files(texts))
 
-    assert {f.path for f in report.findings} == set(texts) - {"hang.txt"}
+    assert {f.path for f in report.findings} == {"fine.txt"}
     assert report.notes == ("fake took too long, so that it says nothing about hang.txt.",)
 
 

@@ -313,7 +313,7 @@ def _read_document(data: bytes) -> _Document:
     try:
         return tomllib.loads(text, parse_float=_read_number)
     except tomllib.TOMLDecodeError as error:
-        raise _Unusable(_place(str(error))) from error
+        raise _Unusable(_place(str(error), text)) from error
     except RecursionError as error:
         raise _Unusable("too deeply nested") from error
     except ValueError as error:  # an integer of more than 4,300 digits
@@ -327,12 +327,15 @@ def _read_number(text: str) -> Decimal:
         return Decimal("NaN")
 
 
-def _place(message: str) -> str:
+def _place(message: str, text: str) -> str:
     """Turn tomllib's ``Text (at line 3, column 5)`` round."""
     found = re.fullmatch(r"(.*) \(at (.*)\)", message, re.DOTALL)
     if found is None:
         return message
-    return f"{found[2]}: {found[1][:1].lower()}{found[1][1:]}"
+    lines = text.split("\n")
+    end = f"line {len(lines)}, column {len(lines[-1]) + 1}"
+    place = found[2].replace("end of document", end)
+    return f"{place}: {found[1][:1].lower()}{found[1][1:]}"
 
 
 def _clip(document: _Document) -> Iterator[str]:

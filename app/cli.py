@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -22,7 +22,6 @@ from app.settings import Settings, read_usd
 
 if TYPE_CHECKING:
     from app.core.review import Result
-    from app.pipeline import Gate
 
 EXIT_COMPLETE, EXIT_GATE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -35,10 +34,13 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; errors become one sentence on stderr."""
+def run(arguments: Sequence[str], *, serve: Callable[[Settings, str], int]) -> int:
+    """Run one command and return its exit code; errors become one sentence on stderr.
+
+    ``serve`` runs the webhook server with settings and role: it stands beside this module.
+    """
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(arguments, argparse.Namespace(serve=serve))
         return int(options.run(options))
     except UserError as error:
         _complain(error.message)
@@ -61,7 +63,8 @@ def exit_code(result: Result) -> int:
 
     if result.conclusion is Conclusion.FAILURE:
         return EXIT_GATE
-    return EXIT_INCOMPLETE if result.ledger.unreviewed else EXIT_COMPLETE
+    complete = result.planned or not result.ledger.unreviewed
+    return EXIT_COMPLETE if complete else EXIT_INCOMPLETE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,9 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_review(commands.add_parser("review", help="review a change"), plan=False)
     _add_review(commands.add_parser("plan", help="the same without a model call"), plan=True)
-    serve = commands.add_parser("serve", help="the webhook server")
-    serve.add_argument("--role", choices=("all", "web", "worker"), default="all")
-    serve.set_defaults(run=_serve)
+    server = commands.add_parser("serve", help="the webhook server")
+    server.add_argument("--role", choices=("all", "web", "worker"), default="all")
+    server.set_defaults(run=_serve)
     providers = commands.add_parser("providers", help="the table of model services")
     providers.set_defaults(run=_providers)
     doctor = commands.add_parser("doctor", help="what is configured, what is reachable")
@@ -119,29 +122,32 @@ def _add_review(parser: argparse.ArgumentParser, *, plan: bool) -> None:
 
 
 def _review(options: argparse.Namespace) -> int:
-    from app import bootstrap  # noqa: PLC0415 - see the module's docstring
+    from app.bootstrap.parts import ModelWish  # noqa: PLC0415 - see the module's docstring
+    from app.bootstrap.reviews import Asked, review_target  # noqa: PLC0415 - the same
+    from app.pipeline import Gate, Wishes  # noqa: PLC0415 - the same
 
-    asked = bootstrap.Asked(
+    wishes = Wishes(
+        effort=options.effort and Effort(options.effort),
+        focus=options.focus,
+        max_cost_usd=read_usd("--max-cost", options.max_cost),
+        gate=options.fail_on
+        and Gate(None if options.fail_on == NEVER else Severity(options.fail_on)),
+        no_model=options.no_model,
+        plan_only=options.plan,
+    )
+    asked = Asked(
         target=options.target,
         repo=options.repo,
         base=options.base,
         staged=options.staged,
-        provider=options.provider,
-        model=options.model,
-        base_url=options.base_url,
-        effort=options.effort and Effort(options.effort),
-        max_cost_usd=read_usd("--max-cost", options.max_cost),
-        gate=options.fail_on and _gate(options.fail_on),
-        focus=options.focus,
-        no_model=options.no_model,
-        plan_only=options.plan,
+        model=ModelWish(options.provider, options.model, options.base_url),
+        wishes=wishes,
         post=options.post,
         quiet=options.quiet,
-        verbose=options.verbose,
     )
     if options.output is not None and not options.output.parent.is_dir():
         raise UserError(f"-o: there is no folder {options.output.parent}")
-    result = bootstrap.review_target(asked, Settings.read(os.environ))
+    result = review_target(asked, Settings.read(os.environ))
     _write(_render(result, options), options.output)
     return EXIT_INTERRUPTED if result.interrupted else exit_code(result)
 
@@ -180,22 +186,20 @@ def _write(text: str, output: Path | None) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from app import bootstrap  # noqa: PLC0415 - see the module's docstring
-
-    return bootstrap.serve(Settings.read(os.environ), role=options.role)
+    return int(options.serve(Settings.read(os.environ), options.role))
 
 
 def _providers(_: argparse.Namespace) -> int:
-    from app import bootstrap  # noqa: PLC0415 - see the module's docstring
+    from app.bootstrap.doctor import providers_table  # noqa: PLC0415 - see the module's docstring
 
-    _write(bootstrap.providers_table(Settings.read(os.environ)), None)
+    _write(providers_table(Settings.read(os.environ)), None)
     return EXIT_COMPLETE
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from app import bootstrap  # noqa: PLC0415 - see the module's docstring
+    from app.bootstrap.doctor import examine  # noqa: PLC0415 - see the module's docstring
 
-    report = bootstrap.examine_setup(Settings.read(os.environ), ask_model=options.model)
+    report = examine(Settings.read(os.environ), ask_model=options.model)
     _write(report.text, None)
     return EXIT_COMPLETE if report.healthy else EXIT_INCOMPLETE
 
@@ -227,12 +231,6 @@ def _policy_file() -> Path | None:
     from app.pipeline import POLICY_PATHS  # noqa: PLC0415 - see the module's docstring
 
     return next((Path(path) for path in POLICY_PATHS if Path(path).is_file()), None)
-
-
-def _gate(text: str) -> Gate:
-    from app.pipeline import Gate  # noqa: PLC0415 - see the module's docstring
-
-    return Gate(None if text == NEVER else Severity(text))
 
 
 def _complain(sentence: str) -> None:

@@ -73,6 +73,8 @@ class Wishes:
     gate: Gate | None = None
     no_model: bool = False
     plan_only: bool = False
+    automatic: bool = False
+    """Nobody asked for it by name: the policy may say no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """The head moved while we worked; nothing was posted for the old one."""
+    """The head moved; nothing was posted for the old one. ``head_sha`` is the new one."""
 
     head_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The policy, or the pull's state, says that nothing is to be reviewed."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +141,22 @@ class Reviewer:
     progress: Progress = lambda _stage, _done, _total: None
 
     def review(
-        self, host: Host, ref: PullRef, *, key: str, run_id: str, wishes: Wishes
-    ) -> Finished | Superseded:
-        """Review a pull request's head and post what was found. Raises HostError, CodeError."""
+        self, host: Host, ref: PullRef, head_sha: str, *, key: str, run_id: str, wishes: Wishes
+    ) -> Finished | Superseded | Skipped:
+        """Review one head of a pull request and post what was found.
+
+        Raises HostError, CodeError.
+        """
         pull = host.pulls.fetch_pull(ref)
-        check_id = host.reviews.open_check(pull, key)
+        if pull.head_sha != head_sha:
+            return Superseded(pull.head_sha)
         code = host.open_code(pull)
-        change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
         policy = read_policy(code, pull.base_sha)
+        reason = why_skip(pull, policy, wishes)
+        if reason:
+            return Skipped(reason)
+        check_id = host.reviews.open_check(pull, key)
+        change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
         result = self.examine(change, policy, wishes, run_id)
         fresh, _ = drop_already_said(result.findings, host.reviews.fetch_said(pull))
         review = compose(
@@ -149,9 +166,10 @@ class Reviewer:
             max_comments=policy.max_comments,
             min_severity=policy.min_severity,
         )
-        if host.pulls.fetch_pull(ref).head_sha != pull.head_sha:
+        now = host.pulls.fetch_pull(ref)
+        if now.head_sha != pull.head_sha:
             host.reviews.close_check(pull, check_id, superseded_report(pull.head_sha))
-            return Superseded(pull.head_sha)
+            return Superseded(now.head_sha)
         posted = host.reviews.post(pull, review)
         host.reviews.close_check(pull, check_id, review.check)
         self.traces.save_run(run_id, json.dumps(to_json(result)))
@@ -168,7 +186,7 @@ class Reviewer:
         report = self._analyze(() if wishes.plan_only else sources)
         known = (*planted, *(masked(finding) for finding in report.findings))
         looks = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
-        if not wishes.plan_only:
+        if not (wishes.plan_only or wishes.no_model):
             self._look(looks, change)
         placed = place_on_diff((*known, *looks.findings), shown)
         clusters = cluster([one for one in placed if concerns_change(one, shown)])
@@ -293,6 +311,19 @@ class Reviewer:
             if one not in kept
         ]
         return kept, dropped
+
+
+def why_skip(pull: PullRequest, policy: Policy, wishes: Wishes) -> str:
+    """Say why a pull request is not reviewed; empty when it is."""
+    if not pull.open:
+        return "the pull request is closed"
+    if not wishes.automatic:
+        return ""
+    if not policy.auto:
+        return "the policy reviews only when somebody asks"
+    if pull.draft and not policy.drafts:
+        return "the pull request is a draft"
+    return ""
 
 
 def read_policy(code: Code, base_sha: str) -> Policy:

@@ -159,6 +159,13 @@ def compose(
     )
 
 
+def to_markdown(result: Result) -> str:
+    """Write a whole result as one Markdown document."""
+    parts = [f"# Postil: {headline(result)}", summary(result)]
+    parts += [f"## {code_span(place(one))}\n\n{finding_text(one)}" for one in result.findings]
+    return "\n\n".join(parts) + "\n"
+
+
 def headline(result: Result) -> str:
     """Say what the run came to in one line; anything unreviewed is counted in it."""
     ledger = result.ledger

@@ -1,0 +1,178 @@
+"""What ``postil serve`` runs: webhooks in, durable jobs, reviews out."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.adapters.analyzers.suite import AnalyzerSuite
+from app.adapters.durable import DurableModel, durable
+from app.adapters.github.access import GitHubApp
+from app.adapters.github.conversation import GitHubConversation
+from app.adapters.github.marks import Marks
+from app.adapters.github.reading import GitHubPulls
+from app.adapters.store import Store, WorkerLocks, open_engine
+from app.answers import Answers
+from app.bootstrap.hosts import build_host
+from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, derive_key
+from app.core.events import CommandRequest, ReviewRequest
+from app.core.job import Closing, JobState, RunResult
+from app.core.pull import PullRef, PullRequest
+from app.core.review import failed_report, money, superseded_report
+from app.errors import SettingsError
+from app.jobs import MODEL, Desk, Jobs, Pace, Work
+from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
+from app.ports import Analyzers, PullRequests, RawDiff, Reviews, Traces
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def check_server_settings(settings: Settings) -> None:
+    """Refuse to start without what a server needs. Raises SettingsError naming what to set."""
+    if not settings.webhook_secrets:
+        raise SettingsError("set POSTIL_WEBHOOK_SECRET: deliveries without a signature are refused")
+    if settings.github_app_id is None:
+        raise SettingsError("set POSTIL_GITHUB_APP_ID to the App's number")
+    if settings.github_private_key is None:
+        raise SettingsError("set POSTIL_GITHUB_PRIVATE_KEY or POSTIL_GITHUB_PRIVATE_KEY_FILE")
+
+
+class Office:
+    """A server's parts, wired: the store, the jobs, GitHub, and the reviewer over durable ports."""
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.github_private_key or ""
+        self._settings = settings
+        self._store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
+        self._access = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
+        self._marks = Marks(derive_key("marks", key))
+        model = build_chosen_model(settings, ModelWish())
+        self._jobs = Jobs(
+            self._store,
+            WorkerLocks(self._store.engine),
+            Pace(model=settings.concurrency or 8, model_rpm=settings.rpm),
+            worker_id=settings.worker_id,
+        )
+        self._pulls = durable(
+            GitHubPulls(self._access), PullRequests, name="pulls", halted=self._halted
+        )
+        self._reviewer = build_reviewer(
+            model
+            and DurableModel(
+                model, lambda: self._jobs.desk.client, queue=MODEL, halted=self._halted
+            ),
+            durable(self._store, Traces, name="traces", halted=self._halted),
+            durable(AnalyzerSuite(), Analyzers, name="analyzers", halted=self._halted),
+            secret=derive_key("nonces", key).hex(),
+        )
+
+    @contextmanager
+    def running(self, *, works: bool) -> Iterator[Jobs]:
+        """Accept deliveries, and work on them too if this process is to."""
+        self._jobs.open()
+        try:
+            if works:
+                self._jobs.start(Work(self._review, self._command, self._close))
+            yield self._jobs
+        finally:
+            self._jobs.stop()
+
+    def troubles(self, *, works: bool) -> list[str]:
+        """Name what keeps the server from doing its work."""
+        found = [] if self._store.ping() else ["the database does not answer"]
+        if works and not self._jobs.alive:
+            found.append("the worker has stopped")
+        return found
+
+    def _halted(self) -> bool:
+        return self._jobs.halted
+
+    @contextmanager
+    def _host(self) -> Iterator[Host]:
+        """Open GitHub for one job, with a directory of its own for the code."""
+        folder = self._settings.data_dir / "code"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            host = build_host(self._access, self._marks, Path(scratch))
+            yield Host(
+                pulls=_Recorded(self._pulls, host.pulls),
+                reviews=durable(host.reviews, Reviews, name="reviews", halted=self._halted),
+                open_code=host.open_code,
+            )
+
+    def _review(self, request: ReviewRequest, run_id: str) -> RunResult:
+        wishes = Wishes(focus=request.focus, automatic=not request.forced)
+        began = time.monotonic()
+        with self._host() as host:
+            done = self._reviewer.review(
+                host, request.ref, request.head_sha, key=request.key, run_id=run_id, wishes=wishes
+            )
+        if isinstance(done, Superseded):
+            return RunResult(JobState.SUPERSEDED, head_sha=done.head_sha)
+        if isinstance(done, Skipped):
+            return RunResult(JobState.SKIPPED, note=done.reason)
+        facts = {
+            "repository": request.ref.repository,
+            "number": request.ref.number,
+            "conclusion": done.result.conclusion.value,
+            "comments": done.posted.comments,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        log.info("reviewed", extra=facts)
+        for note in done.posted.notes:
+            log.warning("not everything could be posted", extra={**facts, "note": note})
+        return RunResult(JobState.DONE)
+
+    def _command(self, request: CommandRequest, run_id: str, desk: Desk) -> None:
+        del run_id
+        conversation = GitHubConversation(self._access, self._marks)
+        Answers(self._pulls, conversation, self._estimate).answer(request, desk)
+
+    def _estimate(self, pull: PullRequest) -> str:
+        with self._host() as host:
+            code = host.open_code(pull)
+            change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
+            policy = read_policy(code, pull.base_sha)
+            plan = self._reviewer.examine(change, policy, Wishes(plan_only=True), "estimate")
+        need = plan.estimate
+        cost = "price not known" if need.max_cost_usd is None else money(need.max_cost_usd)
+        return (
+            f"A review needs {need.requests} requests, {need.prompt_tokens:,} prompt tokens and "
+            f"at most {need.max_completion_tokens:,} completion tokens: at most {cost}."
+        )
+
+    def _close(self, closing: Closing, run_id: str) -> None:
+        """Complete the check run of a review that will not end by itself."""
+        del run_id
+        request = closing.request
+        with self._host() as host:
+            pull = replace(host.pulls.fetch_pull(request.ref), head_sha=request.head_sha)
+            report = (
+                superseded_report(request.head_sha)
+                if closing.state is JobState.SUPERSEDED
+                else failed_report(closing.reason)
+            )
+            check_id = host.reviews.open_check(pull, request.key)
+            host.reviews.close_check(pull, check_id, report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Records what depends on the moment; the files of a pinned commit are read again."""
+
+    now: PullRequests
+    pinned: PullRequests
+
+    def fetch_pull(self, ref: PullRef) -> PullRequest:
+        """Fetch the pull request as it is now, or was when this step ran first."""
+        return self.now.fetch_pull(ref)
+
+    def fetch_diff(self, pull: PullRequest) -> RawDiff:
+        """Fetch the changed files."""
+        return self.pinned.fetch_diff(pull)

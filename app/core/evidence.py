@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from app.core.anchors import Anchor, Placed, squeeze
@@ -40,6 +41,7 @@ from app.core.oracles import (
     rule_on_unused,
     rule_on_versions,
 )
+from app.core.suggestions import check_suggestion
 
 
 class Rung(StrEnum):
@@ -127,12 +129,20 @@ NO_QUOTE: Final = "the code it quotes is nowhere in the file"
 def weigh(
     clusters: Sequence[Cluster], witnesses: Witnesses
 ) -> tuple[tuple[Weighed, ...], tuple[Dropped, ...]]:
-    """Find the rung of every claim, cap its severity, and drop what an oracle contradicts."""
+    """Find the rung of every claim, cap its severity, and drop what an oracle contradicts.
+
+    A suggestion that can't be offered is taken off its finding, and the notes say why.
+    """
     packages = read_manifests(witnesses.manifests)
+    if witnesses.has_name is not None:
+        witnesses = replace(witnesses, has_name=cache(witnesses.has_name))
     weighed: list[Weighed] = []
     dropped: list[Dropped] = []
     for cluster in clusters:
-        result = _weigh(cluster, witnesses, packages)
+        placed, reason = _sound(cluster.placed, witnesses)
+        result = _weigh(replace(cluster, placed=placed), witnesses, packages)
+        if reason and isinstance(result, Weighed):
+            result = replace(result, notes=(*result.notes, f"its suggestion is left out: {reason}"))
         if isinstance(result, Dropped):
             dropped.append(result)
         else:
@@ -153,10 +163,11 @@ def apply_refutation(weighed: Weighed, verdict: Standing, reason: str) -> Weighe
     if verdict is Standing.UNSURE:
         severity = _lower(weighed.severity, CAPS[Rung.E0])
         return replace(weighed, severity=severity, notes=(*weighed.notes, f"unsure: {reason}"))
-    notes = (*weighed.notes, "withstood a look that tried to refute it")
-    if weighed.rung is Rung.E1:
-        return replace(weighed, severity=weighed.placed.finding.severity, notes=notes)
-    return replace(weighed, notes=notes)
+    if weighed.rung is Rung.E0:
+        return weighed
+    claimed = weighed.placed.finding.severity
+    kept = [note for note in weighed.notes if note != _claimed_as(claimed)]
+    return replace(weighed, severity=claimed, notes=(*kept, "withstood a look to refute it"))
 
 
 def _weigh(cluster: Cluster, witnesses: Witnesses, packages: Packages) -> Weighed | Dropped:
@@ -179,6 +190,18 @@ def _weigh(cluster: Cluster, witnesses: Witnesses, packages: Packages) -> Weighe
         listed = ", ".join(f"`{name}`" for name in missing[:3])
         return _capped(placed, Rung.E0, [f"names {listed}, found nowhere in the code"])
     return _capped(placed, Rung.E1, ["everything it names is in the code"])
+
+
+def _sound(placed: Placed, witnesses: Witnesses) -> tuple[Placed, str | None]:
+    """Take off a suggestion that can't be offered, and say why."""
+    finding, anchor = placed.finding, placed.anchor
+    if finding.suggestion is None:
+        return placed, None
+    text = witnesses.head.get(placed.path)
+    reason = check_suggestion(finding, anchor, text, placed.path)
+    if reason is None:
+        return placed, None
+    return replace(placed, finding=replace(finding, suggestion=None)), reason
 
 
 def _weigh_unplaced(placed: Placed, witnesses: Witnesses) -> Weighed | Dropped:
@@ -213,8 +236,12 @@ def _capped(placed: Placed, rung: Rung, notes: Sequence[str]) -> Weighed:
     severity = _lower(claimed, CAPS[rung])
     told = [note for note in notes if note]
     if severity is not claimed:
-        told.append(f"claimed as {claimed}")
+        told.append(_claimed_as(claimed))
     return Weighed(placed, rung, severity, tuple(told))
+
+
+def _claimed_as(severity: Severity) -> str:
+    return f"claimed as {severity}"
 
 
 def _lower(one: Severity, other: Severity) -> Severity:

@@ -236,6 +236,11 @@ def code_block(text: str, info: str = "") -> str:
     return _fenced(body, info if info.lower() in LANGUAGES else "")
 
 
+def could_be_command(text: str) -> bool:
+    """Whether a line of code is one that another bot may obey."""
+    return _COMMAND.search(text) is not None
+
+
 def suggestion_block(text: str) -> str:
     """Write a suggestion that GitHub offers to commit: the text is not changed."""
     return _fenced(text.removesuffix("\n"), "suggestion")

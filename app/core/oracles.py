@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.findings import Finding
+from app.core.symbols import MAX_SOURCE, occurrences, parses
 
-MAX_SOURCE: Final = 2_000_000
-"""Characters of a file that is parsed for a claim's sake."""
 MAX_MANIFEST: Final = 10_000_000
 """Characters of a lock file that is read for a claim's sake."""
 
@@ -72,9 +71,10 @@ _SYNTAX: Final = re.compile(
 
 def rule_on_syntax(case: Case) -> Ruling | None:
     """Check a claim of a syntax error by parsing the file."""
-    if not _SYNTAX.search(case.finding.title) or case.text is None:
+    text = _source(case)
+    if not _SYNTAX.search(case.finding.title) or text is None:
         return None
-    parsed = parses(case.path, case.text)
+    parsed = parses(case.path, text)
     if parsed is None:
         return None
     if parsed:
@@ -82,11 +82,15 @@ def rule_on_syntax(case: Case) -> Ruling | None:
     return Ruling(agrees=True, note=f"the parser rejects {case.path} as well")
 
 
-def parses(path: str, text: str) -> bool | None:
-    """Tell whether a file parses; None when no parser here knows its language."""
-    if not path.endswith((".py", ".pyi")):
+_ESCAPE: Final = re.compile(r"<U\+[0-9A-F]{4,6}>")
+
+
+def _source(case: Case) -> str | None:
+    """Return the file as it was written, or None where an escaped character hides that."""
+    if case.text is None:
         return None
-    return _parse_python(text) is not None if len(text) <= MAX_SOURCE else None
+    text = case.text.replace("<U+000D>\n", "\n")
+    return None if _ESCAPE.search(text) else text
 
 
 # Names in Python.
@@ -126,11 +130,29 @@ def rule_on_undefined(case: Case) -> Ruling | None:
 
 
 def rule_on_unused(case: Case) -> Ruling | None:
-    """Check a claim that a name is never used against its uses in the Python file."""
+    """Check a claim that a name is never used against its uses in the file."""
     name = _claimed_name(case, _UNUSED)
-    tree = _python(case)
-    if name is None or tree is None:
+    if name is None:
         return None
+    tree = _python(case)
+    return _unused_import(case, name) if tree is None else _unused_in_python(case, name, tree)
+
+
+def _unused_import(case: Case, name: str) -> Ruling | None:
+    """Rule on an import in any language that a grammar knows, by where else its name stands."""
+    text = _source(case)
+    if text is None or "import" not in case.finding.title.lower():
+        return None
+    places = occurrences(case.path, text, name) or ()
+    others = [line for line in places if line not in case.lines]
+    if len(others) == len(places):
+        return None
+    if others:
+        return Ruling(agrees=False, note=f"`{name}` is used on line {others[0]} of {case.path}")
+    return Ruling(agrees=True, note=f"`{name}` stands nowhere else in {case.path}")
+
+
+def _unused_in_python(case: Case, name: str, tree: ast.Module) -> Ruling | None:
     bound = [node for node in _bindings(tree, name) if node.lineno in case.lines]
     if len(bound) != 1 or case.path.endswith("__init__.py"):
         return None
@@ -157,9 +179,10 @@ def _claimed_name(case: Case, kind: re.Pattern[str]) -> str | None:
 
 
 def _python(case: Case) -> ast.Module | None:
-    if case.text is None or len(case.text) > MAX_SOURCE or not case.path.endswith((".py", ".pyi")):
+    text = _source(case)
+    if text is None or len(text) > MAX_SOURCE or not case.path.endswith((".py", ".pyi")):
         return None
-    return _parse_python(case.text)
+    return _parse_python(text)
 
 
 def _parse_python(text: str) -> ast.Module | None:

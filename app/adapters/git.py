@@ -28,6 +28,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -50,6 +51,9 @@ SEARCH_SECONDS: Final = 2.5
 COMMAND_SECONDS: Final = 120.0
 FETCH_SECONDS: Final = 600.0
 
+MINIMUM_GIT: Final = (2, 32)
+"""The first that lets the environment replace the user's configuration."""
+
 _MAX_OUTPUT_BYTES: Final = 512 << 20
 _MAX_ERROR_BYTES: Final = 8 << 10
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -68,7 +72,6 @@ _CONFIG: Final = (
     "core.sshCommand=false",
     "core.pager=cat",
     "credential.helper=",
-    "protocol.allow=never",
     "submodule.recurse=false",
     "diff.suppressBlankEmpty=false",
     "gc.auto=0",
@@ -88,7 +91,8 @@ _ENVIRONMENT: Final = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_LFS_SKIP_SMUDGE": "1",
-    "GIT_PROTOCOL_FROM_USER": "0",
+    # Unlike protocol.allow, no repository's own protocol.ext.allow can overrule this.
+    "GIT_ALLOW_PROTOCOL": "none",
 }
 _DIFF_OPTIONS: Final = (
     "-r",
@@ -102,7 +106,6 @@ _DIFF_OPTIONS: Final = (
     "--submodule=short",
     "--src-prefix=a/",
     "--dst-prefix=b/",
-    "--unified=3",
     "--inter-hunk-context=0",
     "--indent-heuristic",
     "--diff-algorithm=default",
@@ -224,6 +227,13 @@ def _find_git() -> str:
     found = shutil.which("git")
     if found is None or not Path(found).is_absolute():
         raise UserError("git was not found: install git and make sure that it is on PATH.")
+    told = subprocess.run(
+        [found, "version"], env=_ENVIRONMENT, capture_output=True, check=False, timeout=10
+    ).stdout
+    version = re.match(rb"git version ([0-9]+)\.([0-9]+)", told)
+    if version is None or (int(version[1]), int(version[2])) < MINIMUM_GIT:
+        wanted = ".".join(map(str, MINIMUM_GIT))
+        raise UserError(f"{found} can't be used: install git {wanted} or newer.")
     return found
 
 
@@ -372,6 +382,7 @@ class GitObjects:
             "--raw",
             "--numstat",
             "--patch",
+            "--unified=3",
             base,
             head,
             limit=MAX_DIFF_BYTES,
@@ -456,13 +467,9 @@ class GitObjects:
         """Write the tree of a commit without some of its files, and return its id."""
         with self._index() as git:
             git.run("read-tree", sha)
-            git.run(
-                "update-index",
-                "-z",
-                "--force-remove",
-                "--stdin",
-                stdin=b"".join(path + b"\0" for path in paths),
-            )
+            # Mode 0 takes an entry out; the id is not looked at.
+            gone = b"".join(b"0 %s\t%s\0" % (b"0" * len(sha), path) for path in paths)
+            git.run("update-index", "-z", "--index-info", stdin=gone)
             return git.run("write-tree", "--missing-ok").decode("ascii").strip()
 
     @contextlib.contextmanager
@@ -532,7 +539,8 @@ def fetch_commits(
             f"--filter=blob:limit={MAX_FILE_BYTES}",
             "--end-of-options",
             url,
-            *absent,
+            # A name for each lets a later fetch ask for what is missing only.
+            *(f"{sha}:refs/pinned/{sha}" for sha in absent),
             seconds=seconds,
         )
     finally:
@@ -554,15 +562,14 @@ def _build_access(url: str, token: str | None) -> tuple[list[str], dict[str, str
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise CodeError("repositories are fetched over https only")
     settings = [
-        f"protocol.{parts.scheme}.allow=always",
         "http.followRedirects=false",
         "http.lowSpeedLimit=1000",
         "http.lowSpeedTime=60",
     ]
-    environment: dict[str, str] = {}
+    environment = {"GIT_ALLOW_PROTOCOL": parts.scheme}
     if token is not None:
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode("ascii")
-        environment = {
+        environment |= {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
             "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
@@ -645,8 +652,7 @@ def _read_files(data: bytes, *, complete: bool) -> tuple[RawFile, ...]:
 def _split_sections(patches: bytes) -> list[bytes]:
     """Cut patches into one text a file: every line of content has a mark, and names are quoted."""
     starts = [match.start() for match in _SECTION.finditer(patches)]
-    ends = [*starts[1:], len(patches)]
-    return [patches[start:end] for start, end in zip(starts, ends, strict=True)]
+    return [patches[start:end] for start, end in pairwise([*starts, len(patches)])]
 
 
 def _is_type_change(change: _Change) -> bool:

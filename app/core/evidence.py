@@ -197,8 +197,8 @@ def _sound(placed: Placed, witnesses: Witnesses) -> tuple[Placed, str | None]:
     finding, anchor = placed.finding, placed.anchor
     if finding.suggestion is None:
         return placed, None
-    text = witnesses.head.get(placed.path)
-    reason = check_suggestion(finding, anchor, text, placed.path)
+    path = anchor.path if anchor else placed.path
+    reason = check_suggestion(finding, anchor, witnesses.head.get(path), path)
     if reason is None:
         return placed, None
     return replace(placed, finding=replace(finding, suggestion=None)), reason

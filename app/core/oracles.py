@@ -156,9 +156,10 @@ def _unused_in_python(case: Case, name: str, tree: ast.Module) -> Ruling | None:
     bound = [node for node in _bindings(tree, name) if node.lineno in case.lines]
     if len(bound) != 1 or case.path.endswith("__init__.py"):
         return None
-    scope = _scope_of(tree, case.lines.start)
     imported = isinstance(bound[0], ast.alias)
-    used = sorted(_loads(tree if imported else scope, name))
+    defined = isinstance(bound[0], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    scope = tree if imported or defined else _scope_of(tree, case.lines.start)
+    used = sorted(_loads(scope, name))
     alone = len(list(_bindings(scope, name))) == 1
     if used and (imported or alone):
         return Ruling(agrees=False, note=f"`{name}` is used on line {used[0]} of {case.path}")

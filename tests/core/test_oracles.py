@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.findings import Category, Finding, Severity
+from app.core.oracles import (
+    Case,
+    Ruling,
+    is_manifest,
+    read_manifests,
+    rule_on_syntax,
+    rule_on_undefined,
+    rule_on_unused,
+    rule_on_versions,
+)
+
+
+def case(
+    title: str,
+    text: str | None = "",
+    line: int = 1,
+    *,
+    path: str = "a.py",
+    why: str = "",
+    manifests: dict[str, str] | None = None,
+) -> Case:
+    finding = Finding(
+        path, f"R{line}", f"R{line}", "", Severity.MAJOR, Category.BUG, title=title, why=why
+    )
+    return Case(finding, path, text, range(line, line + 1), read_manifests(manifests or {}))
+
+
+def agrees(ruling: Ruling | None) -> bool | str | None:
+    return "silent" if ruling is None else ruling.agrees
+
+
+# Syntax.
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "expected"),
+    [
+        ("Syntax error in f()", "def f(:\n", True),
+        ("Syntax error in f()", "def f(): ...\n", False),
+        ("Missing closing parenthesis", "x = (1\n", True),
+        ("Unterminated string", "x = '1'\n", False),
+        ("This does not parse", "x = '\\d'\n", False),
+        ("Division by zero", "def f(:\n", "silent"),
+        ("Syntax error in f()", None, "silent"),
+        ("Syntax error in f()", "x = a<U+200B>b\n", "silent"),
+        ("Syntax error in f()", "x = 1<U+000D>\ny = 2<U+000D>\n", False),
+    ],
+)
+def test_a_claim_of_a_syntax_error_is_checked_by_parsing(
+    title: str, text: str | None, expected: object
+) -> None:
+    assert agrees(rule_on_syntax(case(title, text))) == expected
+
+
+def test_a_language_that_nobody_can_parse_is_not_ruled_on() -> None:
+    assert rule_on_syntax(case("Syntax error", "((((", path="a.unknown")) is None
+
+
+# Names.
+
+MODULE = """import os
+import sys as system
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from x import Late
+def used(a, b):
+    c = a
+    d = os.path
+    return undefined_name + late_one + Late
+late_one = 1
+def other():
+    e = 1
+    e = 2
+    return e, len
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("undefined_name", 9, True),
+        ("os", 8, False),
+        ("late_one", 9, "silent"),
+        ("Late", 9, "silent"),
+        ("len", 14, False),
+        ("undefined_name", 8, "silent"),
+        ("never_written", 9, "silent"),
+    ],
+)
+def test_a_claim_of_an_undefined_name_is_checked_against_the_bindings(
+    name: str, line: int, expected: object
+) -> None:
+    title = f"`{name}` is not defined"
+    assert agrees(rule_on_undefined(case(title, MODULE, line))) == expected
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "`undefined_name` may be undefined",
+        "`undefined_name` is not defined when `x` is empty",
+        "undefined_name is not defined",
+        "`undefined_name` and `other_name` are not defined",
+        "The result is wrong for `undefined_name`",
+    ],
+)
+def test_a_claim_that_depends_on_something_is_not_ruled_on(title: str) -> None:
+    assert rule_on_undefined(case(title, MODULE, 9)) is None
+
+
+def test_a_file_that_binds_unseen_names_is_not_ruled_on() -> None:
+    text = "from x import *\nprint(undefined_name)\n"
+    assert rule_on_undefined(case("`undefined_name` is not defined", text, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("os", 1, False),
+        ("system", 2, True),
+        ("b", 6, True),
+        ("c", 7, True),
+        ("d", 8, True),
+        ("a", 6, False),
+        ("e", 12, "silent"),
+        ("other", 11, "silent"),
+        ("os", 5, "silent"),
+    ],
+)
+def test_a_claim_of_an_unused_name_is_checked_against_its_uses(
+    name: str, line: int, expected: object
+) -> None:
+    assert agrees(rule_on_unused(case(f"`{name}` is never used", MODULE, line))) == expected
+
+
+def test_a_name_that_a_string_may_use_is_not_ruled_on() -> None:
+    text = "import os\n__all__ = ['os']\n"
+    assert rule_on_unused(case("Unused import `os`", text)) is None
+    assert rule_on_unused(case("Unused import `os`", "import os\n", path="p/__init__.py")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import { a } from 'x';\nconsole.log(1);\n", True),
+        ("import { a } from 'x';\na();\n", False),
+        ("import { a } from 'x'; a();\n", True),
+    ],
+)
+def test_an_unused_import_is_checked_in_other_languages(text: str, expected: object) -> None:
+    assert agrees(rule_on_unused(case("Unused import `a`", text, path="a.ts"))) == expected
+
+
+# Versions.
+
+MANIFESTS = {
+    "uv.lock": '[[package]]\nname = "pydantic"\nversion = "2.14.3"\n\n'
+    '[[package]]\nname = "Flask_Login"\nversion = "0.6"\n',
+    "pyproject.toml": '[project]\nrequires-python = ">=3.11"\ndependencies = ["httpx>=0.27"]\n',
+    "requirements.txt": "requests==2.31.0 ; python_version > '3'\npydantic>=1\n# c\n-r x\n",
+    "web/package.json": '{"dependencies": {"react": "^18.2.0"}, "engines": {"node": ">=20"}}',
+    "web/package-lock.json": '{"packages": {"": {}, "node_modules/@a/b": {"version": "1.2.3"}}}',
+    "Cargo.lock": '[[package]]\nname = "serde"\nversion = "1.0.200"\n',
+    "go.mod": "module x\n\ngo 1.22\n\nrequire (\n\tgithub.com/a/b v1.4.0\n)\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "expected"),
+    [
+        ("`model_validate` requires `pydantic` 2.0", "a.py", False),
+        ("`model_validate` requires `pydantic>=2.0`", "a.py", False),
+        ("This needs pydantic 3.0", "a.py", True),
+        ("added in pydantic v3", "a.py", True),
+        ("only available since flask-login 0.5.0", "a.py", False),
+        ("`match` requires Python 3.10", "a.py", False),
+        ("`type` statements need Python 3.12", "a.py", True),
+        ("deprecated since requests 3.0", "a.py", False),
+        ("removed in requests 2.0", "a.py", True),
+        ("removed in httpx 1.0", "a.py", None),
+        ("requests 2.31 does not exist", "a.py", False),
+        ("requests 2.99 does not exist", "a.py", None),
+        ("The package `requests` does not exist", "a.py", False),
+        ("`requests` is not installed", "a.py", False),
+        ("`nosuch` is not installed", "a.py", "silent"),
+        ("requires nosuch 1.0", "a.py", None),
+        ("requires react 19", "a.tsx", True),
+        ("requires react 17.0", "a.tsx", False),
+        ("requires Node.js 18", "a.js", False),
+        ("removed in @a/b 1.0", "a.js", True),
+        ("requires serde 1.0.100", "a.rs", False),
+        ("requires github.com/a/b v1.5", "a.go", True),
+        ("requires Go 1.21", "a.go", False),
+        ("requires pydantic 2.0", "a.js", None),
+        ("requires a lock", "a.py", "silent"),
+        ("needs 3 arguments", "a.py", "silent"),
+    ],
+)
+def test_a_claim_about_a_version_is_checked_against_what_is_locked(
+    words: str, path: str, expected: object
+) -> None:
+    for asked in (case(words, path=path, manifests=MANIFESTS),):
+        assert agrees(rule_on_versions(asked)) == expected
+    told = case("Wrong version", path=path, why=words, manifests=MANIFESTS)
+    assert agrees(rule_on_versions(told)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "listed"),
+    [
+        ("poetry.lock", '[[package]]\nname = "a"\nversion = "1.2"\n', "pypi:a"),
+        ("yarn.lock", '"@x/a@^1.0.0", "@x/a@^1":\n  version "1.2.0"\n', "npm:@x/a"),
+        ("yarn.lock", 'a@^1.0.0:\n  version "1.2.0"\n', "npm:a"),
+        ("pnpm-lock.yaml", "packages:\n\n  '@x/a@1.2.0':\n    resolution: {}\n", "npm:@x/a"),
+        ("pnpm-lock.yaml", "packages:\n\n  /a@1.2.0(b@1):\n    resolution: {}\n", "npm:a"),
+        ("Gemfile.lock", "GEM\n  specs:\n    a (1.2)\n      b (>= 1)\n", "gem:a"),
+        ("Cargo.toml", '[dependencies]\na = { version = "1.2" }\n', "cargo:a"),
+        ("composer.lock", '{"packages": [{"name": "x/a", "version": "v1.2"}]}', "composer:x/a"),
+        ("requirements-dev.txt", "a[b] == 1.2\n", "pypi:a"),
+    ],
+)
+def test_lock_files_of_every_kind_are_read(name: str, text: str, listed: str) -> None:
+    packages = read_manifests({f"some/{name}": text})
+    assert [entry.version for entry in packages[listed]] == [(1, 2)]
+    assert is_manifest(f"some/{name}")
+
+
+@pytest.mark.parametrize("name", [*MANIFESTS, "yarn.lock", "pnpm-lock.yaml", "composer.lock"])
+@given(text=st.text() | st.sampled_from(["[]", "{}", "null", '{"packages": 1}', "package = 1"]))
+def test_a_manifest_that_can_not_be_read_says_nothing(name: str, text: str) -> None:
+    read_manifests({name: text})
+
+
+def test_deeply_nested_manifests_say_nothing() -> None:
+    assert read_manifests({"package.json": "[" * 100_000}) == {}
+    assert read_manifests({"package.json": json.dumps({"dependencies": {"a": None}})}) == {}

@@ -12,8 +12,8 @@ from app.core.chunks import Chunk, CountTokens
 from app.core.diff import ChangeKind, Diff, commentable, parse_diff
 from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
-from app.core.identity import cluster, drop_already_said, identify
-from app.core.ledger import Ledger, Unit, UnitState, open_ledger
+from app.core.identity import Said, cluster, drop_already_said, identify
+from app.core.ledger import Cut, Ledger, Unit, UnitState, open_ledger
 from app.core.money import Purse, Rates, worst_case
 from app.core.oracles import is_manifest
 from app.core.policy import Effort, Policy, parse_policy
@@ -27,15 +27,18 @@ from app.core.prompts import (
 )
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
-from app.core.review import Result, compose, superseded_report
+from app.core.review import Result, compose, superseded_report, withhold
 from app.core.secrets import mask, mask_diff
-from app.core.slices import select_slices
+from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
+from app.core.suggestions import check_suggestion
+from app.core.symbols import hunk_boundaries as cut_at
 from app.core.texts import Texts, added_text, decode, show, undo
 from app.looks import Looks, Progress, Questions
 from app.ports import (
     Analyzers,
     AnalyzersReport,
     Code,
+    Conversation,
     Model,
     ModelInfo,
     Posted,
@@ -119,6 +122,7 @@ class Host:
 
     pulls: PullRequests
     reviews: Reviews
+    conversation: Conversation
     open_code: Callable[[PullRequest], Code]
 
 
@@ -127,7 +131,8 @@ class Reviewer:
     """A review from the first read to the last word.
 
     ``clock`` counts seconds. ``secret`` makes nonces that nobody can foresee. ``missing_model`` is
-    the sentence to show when ``model`` is None.
+    the sentence to show when ``model`` is None. ``leaks`` tells whether a text holds a secret: it
+    is the last thing that is asked before anything is posted.
     """
 
     model: Model | None
@@ -138,6 +143,7 @@ class Reviewer:
     clock: Callable[[], float]
     secret: str
     missing_model: str = ""
+    leaks: Callable[[str], bool] = lambda _text: False
     progress: Progress = lambda _stage, _done, _total: None
 
     def review(
@@ -158,7 +164,8 @@ class Reviewer:
         check_id = host.reviews.open_check(pull, key)
         change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
         result = self.examine(change, policy, wishes, run_id)
-        fresh, _ = drop_already_said(result.findings, host.reviews.fetch_said(pull))
+        said = host.reviews.fetch_said(pull)
+        fresh, _ = drop_already_said(result.findings, said)
         review = compose(
             result,
             key=key,
@@ -166,11 +173,14 @@ class Reviewer:
             max_comments=policy.max_comments,
             min_severity=policy.min_severity,
         )
+        if any(self.leaks(text) for text in review.texts):
+            review = withhold(review)
         now = host.pulls.fetch_pull(ref)
         if now.head_sha != pull.head_sha:
             host.reviews.close_check(pull, check_id, superseded_report(pull.head_sha))
             return Superseded(now.head_sha)
         posted = host.reviews.post(pull, review)
+        host.conversation.close_fixed(pull, find_fixed(said, result))
         host.reviews.close_check(pull, check_id, review.check)
         self.traces.save_run(run_id, json.dumps(to_json(result)))
         return Finished(result, posted)
@@ -180,7 +190,9 @@ class Reviewer:
         began = self.clock()
         diff = parse_diff(change.raw.files, change.raw.notes)
         shown, planted = mask_diff(diff)
-        ledger = open_ledger(shown, policy, generated=generated_paths(change, shown))
+        ledger = open_ledger(
+            shown, policy, generated=generated_paths(change, shown), cut=Cut(boundaries=cut_at)
+        )
         sources = read_sources(change, diff, ledger)
         texts = read_texts(sources, diff)
         report = self._analyze(() if wishes.plan_only else sources)
@@ -195,6 +207,7 @@ class Reviewer:
             looks, identify(weighed, shown), wishes.effort or policy.effort
         )
         trusted, below = self._trusted(kept)
+        mended = [with_checked_suggestion(one, texts) for one in trusted]
         asked = None if wishes.no_model or self.model is None else self.model.info
         return Result(
             run_id=run_id,
@@ -205,7 +218,7 @@ class Reviewer:
             head_sha=change.head_sha,
             provider=asked.provider if asked else None,
             model=asked.name if asked else None,
-            findings=tuple(sorted(trusted, key=lambda one: -one.severity.rank)),
+            findings=tuple(sorted(mended, key=lambda one: -one.severity.rank)),
             dropped=(*dropped, *refuted, *below),
             chunks=looks.chunks,
             estimate=looks.estimate,
@@ -244,7 +257,8 @@ class Reviewer:
         if wishes.no_model:
             ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)
         units = ledger.planned
-        slices = select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count)
+        sites = find_call_sites(change, units, texts)
+        slices = select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count, sites)
         questions = Questions(
             templates=self.templates,
             count=self.count,
@@ -313,6 +327,20 @@ class Reviewer:
         return kept, dropped
 
 
+def find_fixed(said: Sequence[Said], result: Result) -> tuple[Said, ...]:
+    """Find what was said and no longer holds: its code has changed, and nobody finds it again."""
+    standing = {finding.fingerprint for finding in result.findings}
+    unreviewed = {row.unit.path for row in result.ledger.unreviewed}
+    return tuple(
+        one
+        for one in said
+        if one.outdated
+        and not one.closed
+        and one.fingerprint not in standing
+        and one.path not in unreviewed
+    )
+
+
 def why_skip(pull: PullRequest, policy: Policy, wishes: Wishes) -> str:
     """Say why a pull request is not reviewed; empty when it is."""
     if not pull.open:
@@ -359,11 +387,12 @@ def read_texts(sources: Sequence[SourceFile], diff: Diff) -> Texts:
     """Give each changed file's text at both ends, masked as a model may see it."""
     head = {source.path: decode(source.data) for source in sources}
     changed = {file.path: file for file in diff.files}
-    base = {path: undo(changed[path], text) for path, text in head.items() if changed[path].hunks}
-    return Texts(
-        head={path: show(text) for path, text in head.items()},
-        base={path: show(text) for path, text in base.items()},
-    )
+    base: dict[str, str] = {}
+    for path, text in head.items():
+        file = changed[path]
+        if file.hunks and file.kind is not ChangeKind.ADDED:
+            base[path] = base[file.old_path or path] = show(undo(file, text))
+    return Texts(head={path: show(text) for path, text in head.items()}, base=base)
 
 
 def read_project_guidelines(change: Change, units: Sequence[Unit]) -> str:
@@ -374,6 +403,34 @@ def read_project_guidelines(change: Change, units: Sequence[Unit]) -> str:
     files = change.code.read_files(change.base_sha, paths)
     texts = {file.path: show(decode(file.data)) for file in files}
     return read_guidelines(texts, sorted({unit.path for unit in units}))
+
+
+def find_call_sites(change: Change, units: Sequence[Unit], texts: Texts) -> tuple[CallSite, ...]:
+    """Find who uses the functions whose signature changed or that are gone."""
+    code, sha = change.code, change.head_sha
+    if code is None or sha is None:
+        return ()
+    found: list[CallSite] = []
+    for symbol in changed_signatures(units, texts.base, texts.head):
+        hits = code.search(sha, symbol.name)
+        files = code.read_files(sha, sorted({hit.path for hit in hits}))
+        shown = {file.path: show(decode(file.data)) for file in files}
+        found += confirm_call_sites(symbol, hits, shown)
+    return tuple(found)
+
+
+def with_checked_suggestion(finding: Weighed, texts: Texts) -> Weighed:
+    """Keep a suggestion only when it may be offered for a commit; a note says why not."""
+    claim, anchor = finding.placed.finding, finding.placed.anchor
+    if claim.suggestion is None:
+        return finding
+    path = anchor.path if anchor else claim.path
+    reason = check_suggestion(claim, anchor, texts.head.get(path), path)
+    if reason is None:
+        return finding
+    placed = replace(finding.placed, finding=replace(claim, suggestion=None))
+    notes = (*finding.notes, f"its suggestion is not shown: {reason}")
+    return replace(finding, placed=placed, notes=notes)
 
 
 def witnesses_of(change: Change, texts: Texts) -> Witnesses:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.adapters.git import GitObjects, fetch_commits
 from app.adapters.github.access import Access
+from app.adapters.github.conversation import GitHubConversation
 from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
 from app.adapters.github.reading import GitHubPulls
@@ -27,4 +28,9 @@ def build_host(access: Access, marks: Marks, scratch: Path) -> Host:
     def fill(pull: PullRequest, merge_base: str) -> RawDiff:
         return fetch(pull, merge_base, pull.head_sha).diff_raw(merge_base, pull.head_sha)
 
-    return Host(GitHubPulls(access, fill), GitHubReviews(access, marks), open_code)
+    return Host(
+        pulls=GitHubPulls(access, fill),
+        reviews=GitHubReviews(access, marks),
+        conversation=GitHubConversation(access, marks),
+        open_code=open_code,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -86,6 +86,7 @@ def build_reviewer(
     analyzers: Analyzers,
     *,
     secret: str,
+    leaks: Callable[[str], bool] = lambda _text: False,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> Reviewer:
     """Wire a reviewer; ``secret`` makes its nonces unforeseeable."""
@@ -98,6 +99,7 @@ def build_reviewer(
         clock=time.monotonic,
         secret=secret,
         missing_model=NO_MODEL,
+        leaks=leaks,
         progress=progress,
     )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from app.adapters.analyzers.suite import AnalyzerSuite
 from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
-from app.adapters.github.conversation import GitHubConversation
 from app.adapters.github.marks import Marks
 from app.adapters.github.reading import GitHubPulls
 from app.adapters.store import Store, WorkerLocks, open_engine
@@ -24,10 +23,11 @@ from app.core.events import CommandRequest, ReviewRequest
 from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
 from app.core.review import failed_report, money, superseded_report
+from app.core.secrets import Redactor
 from app.errors import SettingsError
 from app.jobs import MODEL, Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
-from app.ports import Analyzers, PullRequests, RawDiff, Reviews, Traces
+from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Office:
             durable(self._store, Traces, name="traces", halted=self._halted),
             durable(AnalyzerSuite(), Analyzers, name="analyzers", halted=self._halted),
             secret=derive_key("nonces", key).hex(),
+            leaks=Redactor(settings.secrets).leaks,
         )
 
     @contextmanager
@@ -103,6 +104,9 @@ class Office:
             yield Host(
                 pulls=_Recorded(self._pulls, host.pulls),
                 reviews=durable(host.reviews, Reviews, name="reviews", halted=self._halted),
+                conversation=durable(
+                    host.conversation, Conversation, name="conversation", halted=self._halted
+                ),
                 open_code=host.open_code,
             )
 
@@ -131,8 +135,8 @@ class Office:
 
     def _command(self, request: CommandRequest, run_id: str, desk: Desk) -> None:
         del run_id
-        conversation = GitHubConversation(self._access, self._marks)
-        Answers(self._pulls, conversation, self._estimate).answer(request, desk)
+        with self._host() as host:
+            Answers(host.pulls, host.conversation, self._estimate).answer(request, desk)
 
     def _estimate(self, pull: PullRequest) -> str:
         with self._host() as host:

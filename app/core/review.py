@@ -70,6 +70,12 @@ class Review:
     comments: tuple[Comment, ...]
     check: CheckReport
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that leaves with it."""
+        comments = (comment.body for comment in self.comments)
+        return (self.body, self.check.title, self.check.summary, *comments)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -316,6 +322,17 @@ def receipt(result: Result) -> str:
 def money(amount: Decimal) -> str:
     """Show an amount in US dollars without hiding a small one."""
     return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def withhold(review: Review) -> Review:
+    """Replace a review that holds a secret by a notice that holds nothing of it."""
+    report = CheckReport(
+        conclusion=Conclusion.NEUTRAL,
+        title="The review was withheld: its text held a secret",
+        summary="What was about to be posted held something that must stay secret, so nothing of "
+        "it was posted. The server's log has the time; the trace has the rest.",
+    )
+    return Review(review.key, review.head_sha, "", (), report)
 
 
 def superseded_report(head_sha: str) -> CheckReport:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from app.adapters.models.chat import ChatService
+from app.adapters.models.dashscope import DashScopeService
 from app.adapters.models.local import LocalServer, LocalService, find_model
 from app.adapters.models.registry import (
     ASSUMED_CONTEXT,
@@ -80,6 +81,7 @@ def build_model(
         min_rung=provider.min_rung,
         chunk_tokens=provider.chunk_tokens,
         least_output=dearest.rates.least_output,
+        low_credits=provider.low_credits,
     )
     quota = Quota(
         rpm=choices.rpm or figures.rpm,
@@ -120,7 +122,8 @@ def _service(target: Target, choices: Choices) -> Service:
         region=choices.region,
         allow_insecure=choices.allow_insecure,
     )
-    return ChatService(replace(target, address=address))
+    dialect = DashScopeService if provider.dialect == "dashscope" else ChatService
+    return dialect(replace(target, address=address))
 
 
 def _routing(provider: Provider, model: str | None) -> Routing:

@@ -134,8 +134,10 @@ def serve(model: str) -> None:
     params.model.path = model
     params.model_alias = {Path(model).stem}
     params.n_ctx = CONTEXT_TOKENS
-    params.cpuparams.n_threads = cores
+    # Threads that wait for each other at every token stall when the machine is shared: one writes.
+    params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = cores
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [sys.stdin.readline().strip()]

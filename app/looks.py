@@ -56,6 +56,7 @@ OUTAGES = frozenset(
         FaultKind.MODEL,
         FaultKind.CREDITS,
         FaultKind.REFUSED,
+        FaultKind.NO_MODEL,
     }
 )
 STATES = {
@@ -240,8 +241,10 @@ class Looks:
     def outage(self) -> str:
         """Say why nothing was answered, when it was not for the change's own sake."""
         outages = [fault for fault in self.faults if fault.kind in OUTAGES]
-        answered = any(row.state is UnitState.REVIEWED for row in self.ledger.rows)
-        return outages[0].kind.value if outages and not answered else ""
+        if not outages or any(row.state is UnitState.REVIEWED for row in self.ledger.rows):
+            return ""
+        first = outages[0]
+        return first.message if first.kind is FaultKind.NO_MODEL else first.kind.value
 
     @property
     def notes(self) -> tuple[str, ...]:

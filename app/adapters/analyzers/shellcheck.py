@@ -19,7 +19,7 @@ from app.core.findings import Category, Severity
 _SHELLS = {"sh", "bash", "dash", "ksh", "busybox"}
 _ENDINGS = (".sh", ".bash", ".dash", ".ksh", ".bats")
 
-_DIRECTIVE = re.compile(r"(#[^\w\n]*)shellcheck(?![^\S\n]+shell=\w+[^\S\n]*$)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"(#[^\S\n]*)shellcheck(?![^\S\n]+shell=\w+[^\S\n]*$)", re.MULTILINE)
 
 _LEFT_OUT = (
     "SC1017",  # carriage returns: one on every line
@@ -102,7 +102,7 @@ def _suffix(path: str, text: str) -> str | None:
 
 
 def _quiet(text: str) -> str:
-    return _DIRECTIVE.sub(r"\1ShellCheck", text).replace("\r\n", "\n")
+    return _DIRECTIVE.sub(r"\1ShellCheck", text)
 
 
 def _read(output: bytes, copies: Mapping[str, Copy]) -> Iterator[Remark]:

@@ -137,7 +137,7 @@ def _remark(typo: _Typo) -> Remark:
 TYPOS = Tool(
     name="typos",
     suffix=_suffix,
-    arguments=("--isolated", "--no-ignore", "--hidden", "--format=json", "--color=never"),
+    arguments=("--isolated", "--format=json", "--color=never"),
     read=_read,
     codes=frozenset({0, 2}),
 )

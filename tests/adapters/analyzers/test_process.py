@@ -61,7 +61,7 @@ def test_a_process_that_prints_too_much_is_ended(
 ) -> None:
     monkeypatch.setattr(process, "MAX_OUTPUT_BYTES", 64 * 1024)
 
-    assert run(tmp_path, "/bin/sh", "-c", "exec yes") == Fault("printed too much")
+    assert run(tmp_path, "/usr/bin/yes", seconds=5) == Fault("printed too much")
 
 
 def test_a_process_that_wants_too_much_memory_gets_none(tmp_path: Path) -> None:

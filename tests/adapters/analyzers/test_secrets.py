@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
+from app.adapters.analyzers.process import Output, run_process
 from app.adapters.analyzers.secrets import SECRETS
 from app.adapters.analyzers.suite import AnalyzerSuite
 from app.core.findings import Category, Finding, Severity
@@ -104,6 +106,18 @@ def test_an_expression_that_takes_the_square_of_a_line_does_not_take_for_ever() 
 
     assert [(f.path, f.first) for f in report.findings] == [("b.py", "R1")]
     assert report.notes == ()
+
+
+def test_the_child_imports_nothing_from_where_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("print('run')")
+    assert SECRETS.program is not None
+    python = SECRETS.program[:-1]
+
+    said = run_process(
+        (*python, "-c", "import json"), folder=tmp_path, scratch=tmp_path, seconds=20
+    )
+
+    assert said == Output(0, b"")
 
 
 def test_no_other_tool_repeats_what_stands_on_a_secrets_line() -> None:

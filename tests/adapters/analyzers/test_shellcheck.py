@@ -35,7 +35,6 @@ def test_defects_are_found_on_their_lines(analyze: Analyze) -> None:
         "# shellcheck shell=bash disable=SC2115",
         "# shellcheck disable=SC2115 shell=bash",
         "# shellcheck disable=SC2000-SC2999",
-        "# # shellcheck disable=SC2115",
     ],
 )
 def test_no_directive_hides_a_defect(analyze: Analyze, directive: str) -> None:

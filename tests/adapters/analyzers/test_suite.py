@@ -38,7 +38,9 @@ HOSTILE = {
         '[tool.typos.files]\nextend-exclude = ["*"]\n'
     ),
     "ruff.toml": 'extend = "/etc/passwd"\nexclude = ["*"]\nlint.ignore = ["ALL"]\n',
-    ".ruff.toml": 'exclude = ["*"]\n',
+    ".ruff.toml": (
+        'force-exclude = true\nexclude = ["*"]\n[lint.per-file-ignores]\n"*" = ["ALL"]\n'
+    ),
     "setup.cfg": "[flake8]\nexclude = *\n[typos]\nextend-exclude = *\n",
     ".shellcheckrc": "disable=all\nexternal-sources=true\n",
     "shellcheckrc": "disable=all\n",

@@ -248,9 +248,10 @@ def _bound_by(statement: ast.stmt) -> set[str | None]:
 
 
 def _binds_anything(tree: ast.Module) -> bool:
-    """Whether the file may bind names that can't be seen in it."""
+    """Whether the file may bind or use names in a way that its scopes do not show."""
     return any(
-        (isinstance(node, ast.alias) and node.name == "*")
+        isinstance(node, ast.Global | ast.Nonlocal)
+        or (isinstance(node, ast.alias) and node.name == "*")
         or (isinstance(node, ast.Name) and node.id in {"exec", "eval", "globals", "locals"})
         for node in ast.walk(tree)
     )

@@ -146,6 +146,8 @@ def test_a_name_that_a_string_may_use_is_not_ruled_on() -> None:
     text = "import os\n__all__ = ['os']\n"
     assert rule_on_unused(case("Unused import `os`", text)) is None
     assert rule_on_unused(case("Unused import `os`", "import os\n", path="p/__init__.py")) is None
+    text = "x = 1\ndef f():\n    global x\n    x = 2\n"
+    assert rule_on_unused(case("`x` is never used", text, 4)) is None
 
 
 @pytest.mark.parametrize(

@@ -257,12 +257,12 @@ class PacedModel:
         """Ask once, at once; a fault's ``retry_after`` is what the service asks to wait."""
         return asyncio.run(self._service.ask(prompt))
 
-    def ask_all(self, prompts: Sequence[Prompt], hear: Hear | None = None) -> tuple[Reply, ...]:
+    def ask_all(self, prompts: Sequence[Prompt], on_reply: Hear | None = None) -> tuple[Reply, ...]:
         """Ask every prompt within the quota; one reply a prompt, in their order.
 
-        ``hear`` is told each reply, with its prompt's place, as soon as it stands.
+        ``on_reply`` hears of each as soon as it stands, by the prompt's index.
         """
-        return asyncio.run(self._ask_all(prompts, hear or _ignore))
+        return asyncio.run(self._ask_all(prompts, on_reply or _ignore))
 
     def next_step(
         self, attempt: Attempt, reply: Reply, seconds_left: float = math.inf

@@ -7,121 +7,25 @@ with planted defects is opened; its webhook is delivered; what Postil posted is 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from sandbox import planted
-from sandbox.github import App, CheckRun, GitHub, Pull, ReviewComment
+from sandbox.github import CheckRun, GitHub, Pull, ReviewComment
+from sandbox.serving import (
+    Server,
+    free_port,
+    leaks,
+    running_server,
+    wait_for_check,
+    wait_until_ready,
+)
 
 WIDTH = 78
-START_LIMIT_S = 60.0
-REVIEW_LIMIT_S = 240.0
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running ``postil serve``."""
-
-    process: subprocess.Popen[bytes]
-    address: str
-    log: Path
-    data: Path
-
-
-def free_port() -> int:
-    """Find a TCP port on loopback that nobody uses now."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running_server(app: App, api: str, folder: Path, environ: dict[str, str]) -> Iterator[Server]:
-    """Run a real server for an App in a process of its own until the block ends."""
-    address = app.webhook_url.removesuffix("/webhook") if app.webhook_url else ""
-    log, data = folder / "server.log", folder / "data"
-    own = {
-        "POSTIL_GITHUB_API_URL": api,
-        "POSTIL_GITHUB_APP_ID": str(app.id),
-        "POSTIL_GITHUB_PRIVATE_KEY": app.private_key,
-        "POSTIL_WEBHOOK_SECRET": app.webhook_secret,
-        "POSTIL_DATA_DIR": str(data),
-        "POSTIL_PORT": address.rpartition(":")[2],
-    }
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
-            env=inherited | own | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield Server(process, address, log, data)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_until_ready(server: Server, limit_s: float = START_LIMIT_S) -> None:
-    """Wait for ``/readyz``; raises RuntimeError with the log's end when the server stops."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
-        try:
-            with urlopen(f"{server.address}/readyz", timeout=2):  # noqa: S310 - loopback
-                return
-        except (URLError, OSError):
-            time.sleep(0.1)
-    tail = server.log.read_text(errors="replace")[-2000:]
-    raise RuntimeError(f"the server is not ready:\n{tail}")
-
-
-def wait_for_check(pull: Pull, limit_s: float = REVIEW_LIMIT_S) -> CheckRun:
-    """Wait until our check run on the head is completed."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        for run in pull.repository.check_runs:
-            if run.suite.head_sha == pull.head_sha and run.status == "completed":
-                return run
-        time.sleep(0.1)
-    raise RuntimeError("no completed check run appeared in time")
-
-
-def leaks(key: str, github: GitHub, pull: Pull, server: Server) -> list[str]:
-    """Name every place but the code itself where the planted key is found."""
-    said = {f"the review {review.id}": review.body for review in pull.reviews}
-    said |= {f"the comment {one.id}": one.body for one in pull.review_comments}
-    said |= {f"the comment {one.id}": one.body for one in pull.comments}
-    said |= {f"the check run {run.id}": str(run.output) for run in pull.repository.check_runs}
-    said |= {
-        f"a request: {call.method} {call.path}": call.body.decode(errors="replace")
-        for call in github.calls
-        if "git-upload-pack" not in call.path
-    }
-    files = [server.log, *(path for path in server.data.rglob("*") if path.is_file())]
-    # the object store holds the pull request's own code; prompts, answers and records do not
-    kept = [path for path in files if "objects" not in path.parts]
-    found = [place for place, text in said.items() if key in text]
-    return found + [str(path) for path in kept if key.encode() in path.read_bytes()]
 
 
 def show(run: CheckRun, pull: Pull, address: str) -> None:

@@ -339,11 +339,27 @@ def mask_diff(diff: Diff) -> tuple[Diff, tuple[Finding, ...]]:
     findings: list[Finding] = []
     files = []
     for file in diff.files:
-        choice = _choose("\n".join(line.text for hunk in file.hunks for line in hunk.lines))
-        hunks = tuple(_mask_hunk(hunk, file, choice, names, findings) for hunk in file.hunks)
+        text = "\n".join(_texts(file))
+        choice = _choose(text)
+        if choice or _hides(text):
+            hunks = tuple(_mask_hunk(hunk, file, choice, names, findings) for hunk in file.hunks)
+            files.append(replace(file, hunks=hunks))
+        else:
+            files.append(file)
         findings += _hidden_in_path(file)
-        files.append(file if hunks == file.hunks else replace(file, hunks=hunks))
     return replace(diff, files=tuple(files)), tuple(findings)
+
+
+def _texts(file: FileDiff) -> Iterator[str]:
+    for hunk in file.hunks:
+        yield hunk.section
+        yield from (line.text for line in hunk.lines)
+
+
+def _hides(text: str) -> bool:
+    """Whether any of some lines holds a hidden character, but for a carriage return at its end."""
+    text = f"{text}\n".replace("\r\n", "\n")
+    return escape_hidden(text) != text
 
 
 def _mask_hunk(
@@ -359,12 +375,14 @@ def _mask_hunk(
                 findings.append(_secret_finding(file.path, hunk.lines[changed[0]], hit.kind))
             for number, start, end in pieces:
                 spans.setdefault(number, []).append((SecretHit(hit.kind, start, end), name))
+    section = escape_hidden(_mask(hunk.section, names)) if hunk.section else ""
+    if not spans and not _hides("\n".join(line.text for line in hunk.lines)):
+        return hunk if section == hunk.section else replace(hunk, section=section)
     lines = []
     for number, line in enumerate(hunk.lines):
         text = _show_line(line.text, spans.get(number, ()))
         findings += _hidden_in_line(file, line, text)
         lines.append(line if text == line.text else replace(line, text=text))
-    section = escape_hidden(_mask(hunk.section, names))
     return replace(hunk, lines=tuple(lines), section=section)
 
 

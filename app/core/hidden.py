@@ -32,7 +32,9 @@ def escape_hidden(text: str) -> str:
     A model's control tokens are broken the same way: ``<|im_start|>`` becomes
     ``<<U+007C>im_start|>``.
     """
-    return _CONTROL_TOKEN.sub("<<U+007C>", _HIDDEN.sub(_escape, text))
+    if not (text.isascii() and text.isprintable()):
+        text = _HIDDEN.sub(_escape, text)
+    return _CONTROL_TOKEN.sub("<<U+007C>", text) if "<|" in text else text
 
 
 def escape_line(text: str) -> str:

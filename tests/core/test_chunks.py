@@ -242,6 +242,13 @@ def test_a_test_stands_behind_the_file_that_it_tests() -> None:
     assert order == ["app/core/chunks.py", *reversed(paths[:2]), "web/a.test.ts"]
 
 
+def test_a_test_is_not_cut_from_the_file_that_it_tests() -> None:
+    names = [f"{path}{number}.py" for number in range(8) for path in ("app/m", "tests/test_m")]
+    units = [unit(name, added(*["word"] * 20)) for name in names]
+    for chunk in split_into_chunks(units, {}, 2 * 45, words).chunks:
+        assert len({one.path[-4:] for one in chunk.units}) == 1
+
+
 def test_files_of_one_folder_stay_together_when_a_change_is_cut() -> None:
     names = [f"{folder}/f{number}.py" for folder in ("a", "b") for number in range(5)]
     units = [unit(name, added(*["word"] * 20)) for name in names]

@@ -162,7 +162,8 @@ def test_a_wrong_type_is_named(line: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", ["inf", "nan", "0", "-1", '"1"', "true", "1e99999999999999999999"]
+    "amount",
+    ["inf", "nan", "0", "-1", '"1"', "true", "1e99999999999999999999", "1e-999999", "10001"],
 )
 def test_an_odd_budget_falls_back(amount: str) -> None:
     text = f"[budget]\nper_review_usd = {amount}\n"

@@ -12,6 +12,7 @@ from app.core.diff import Hunk, Line
 from app.core.symbols import (
     _GRAMMARS,
     _LANGUAGES,
+    MAX_SOURCE,
     boundaries,
     has_symbol,
     hunk_boundaries,
@@ -173,6 +174,13 @@ def test_the_places_to_cut_a_hunk_are_where_its_symbols_begin() -> None:
     assert hunk_boundaries("a.py", hunk) == (2, 4)
     deleted = tuple(Line("-", text, number, None) for number, text in enumerate(texts, 1))
     assert hunk_boundaries("a.py", Hunk(1, 6, 0, 0, deleted)) == (1, 3)
+
+
+def test_a_file_that_would_take_long_is_not_parsed() -> None:
+    large = "def f(): pass\n" * (MAX_SOURCE // 10)
+    assert symbols_in("a.py", large) == ()
+    assert occurrences("a.py", large, "f") is None
+    assert parses("a.py", large) is None
 
 
 @pytest.mark.parametrize("path", ["a.py", "a.js", "a.cpp", "a.json", "a.rb"])

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import unidiff
+from unidiff.patch import PatchSet
 
 from app.adapters.tokens import load_counter
 from app.core.chunks import split_into_chunks
@@ -78,7 +78,7 @@ def measure(files: int, lines: int) -> tuple[float, dict[str, float]]:
     text = make_patch(files, lines)
     count = load_counter()
     watch = Watch({})
-    reference = watch.measure("unidiff alone", lambda: unidiff.PatchSet.from_string(text))
+    reference = watch.measure("unidiff alone", lambda: PatchSet.from_string(text))
     raws = watch.measure("split", lambda: parse_patch_text(text.encode()))
     diff: Diff = watch.measure("parse", lambda: parse_diff(raws))
     shown, _ = watch.measure("mask", lambda: mask_diff(diff))

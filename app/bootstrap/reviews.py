@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +19,9 @@ from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, d
 from app.core.diff import parse_patch_text
 from app.core.policy import Policy
 from app.core.review import Result
+from app.core.secrets import Redactor
 from app.errors import SettingsError, UserError
-from app.pipeline import Change, Wishes, read_policy
+from app.pipeline import Change, Finished, Reviewer, Skipped, Wishes, read_policy
 from app.ports import RawDiff, Traces
 from app.settings import Settings
 
@@ -43,32 +44,27 @@ class Asked:
 
 def review_target(asked: Asked, settings: Settings) -> Result:
     """Review or plan what was named. Raises UserError, HostError, CodeError."""
-    with tempfile.TemporaryDirectory(prefix="postil-") as name:
-        change = open_target(asked, settings, Path(name))
-        code, base = change.code, change.base_sha
-        policy = read_policy(code, base) if code and base else Policy()
-        effort = asked.wishes.effort or policy.effort
-        model = None
-        if not asked.wishes.no_model:
-            model = build_chosen_model(settings, asked.model, effort)
-        if asked.wishes.max_cost_usd is not None and model and not model.info.prices:
-            raise SettingsError(
-                f"no price is known for {model.info.provider}/{model.info.name}, so --max-cost "
-                "can't be kept: state its prices in POSTIL_PROVIDERS_FILE"
-            )
-        with Progress(quiet=asked.quiet) as progress:
-            reviewer = build_reviewer(
-                model,
-                open_traces(),
-                AnalyzerSuite(),
-                secret=secrets.token_hex(16),
-                progress=progress.show,
-            )
-            return reviewer.examine(change, policy, asked.wishes, secrets.token_hex(8))
+    if asked.wishes.max_cost_usd is None:
+        wishes = replace(asked.wishes, max_cost_usd=settings.max_cost_usd)
+        asked = replace(asked, wishes=wishes)
+    by_address = (asked.target or "").startswith(("https://", "http://"))
+    if asked.post and (not by_address or asked.wishes.plan_only):
+        raise UserError("--post goes with postil review and a pull request's address")
+    with (
+        tempfile.TemporaryDirectory(prefix="postil-") as name,
+        Progress(quiet=asked.quiet) as progress,
+    ):
+        scratch = Path(name)
+        if by_address:
+            return _review_pull(asked, settings, scratch, progress)
+        change = open_target(asked, scratch)
+        policy = _policy_of(change)
+        reviewer = _reviewer(asked, settings, policy, progress)
+        return reviewer.examine(change, policy, asked.wishes, secrets.token_hex(8))
 
 
-def open_target(asked: Asked, settings: Settings, scratch: Path) -> Change:
-    """Open what is to be reviewed; ``scratch`` is an empty directory that outlives the change."""
+def open_target(asked: Asked, scratch: Path) -> Change:
+    """Open what is to be reviewed here; ``scratch`` is an empty directory that outlives it."""
     target = asked.target
     if target is None:
         checkout = LocalCheckout(asked.repo or Path.cwd(), scratch)
@@ -77,8 +73,6 @@ def open_target(asked: Asked, settings: Settings, scratch: Path) -> Change:
         raise UserError("--base and --staged go with the working tree, not with another target")
     if target == "-":
         return _open_patch(sys.stdin.buffer.read(), asked, scratch)
-    if target.startswith(("https://", "http://")):
-        return _open_pull(target, settings, scratch)
     if Path(target).is_file():
         return _open_patch(Path(target).read_bytes(), asked, scratch)
     if ".." in target:
@@ -128,23 +122,69 @@ def _open_patch(data: bytes, asked: Asked, scratch: Path) -> Change:
     return Change(raw, checkout.head_sha, checkout.head_sha, checkout.objects)
 
 
-def _open_pull(address: str, settings: Settings, scratch: Path) -> Change:
+def _policy_of(change: Change) -> Policy:
+    if change.code is None or change.base_sha is None:
+        return Policy()
+    return read_policy(change.code, change.base_sha)
+
+
+def _reviewer(asked: Asked, settings: Settings, policy: Policy, progress: Progress) -> Reviewer:
+    effort = asked.wishes.effort or policy.effort
+    model = None if asked.wishes.no_model else build_chosen_model(settings, asked.model, effort)
+    if asked.wishes.max_cost_usd is not None and model and not model.info.prices:
+        raise SettingsError(
+            f"no price is known for {model.info.provider}/{model.info.name}, so no cost "
+            "cap can be kept: state its prices in POSTIL_PROVIDERS_FILE"
+        )
+    return build_reviewer(
+        model,
+        open_traces(),
+        AnalyzerSuite(),
+        secret=secrets.token_hex(16),
+        leaks=Redactor(settings.secrets).leaks,
+        progress=progress.show,
+    )
+
+
+def _review_pull(asked: Asked, settings: Settings, scratch: Path, progress: Progress) -> Result:
+    """Review a pull request by its address, and post the review if that was asked for."""
     from app.adapters.github.access import GitHubToken  # noqa: PLC0415 - PyGithub starts slowly
     from app.adapters.github.marks import Marks  # noqa: PLC0415 - the same
     from app.bootstrap.hosts import build_host  # noqa: PLC0415 - the same
 
-    parts = urlsplit(address)
+    repository, number = _read_address(asked, settings)
+    token = settings.github_token or ""
+    access = GitHubToken(token, settings.github_api_url)
+    host = build_host(access, Marks(derive_key("marks", token)), scratch)
+    pull = host.pulls.fetch_pull(access.find_pull(repository, number))
+    code = host.open_code(pull)
+    policy = read_policy(code, pull.base_sha)
+    reviewer = _reviewer(asked, settings, policy, progress)
+    run_id = secrets.token_hex(8)
+    if not asked.post:
+        change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
+        return reviewer.examine(change, policy, asked.wishes, run_id)
+    key = f"review:{pull.ref.repository_id}:{pull.ref.number}:{pull.head_sha}:command-line"
+    done = reviewer.review(
+        host, pull.ref, pull.head_sha, key=key, run_id=run_id, wishes=asked.wishes
+    )
+    if isinstance(done, Finished):
+        return replace(done.result, notes=(*done.result.notes, *done.posted.notes))
+    if isinstance(done, Skipped):
+        raise UserError(f"nothing was posted: {done.reason}")
+    raise UserError("nothing was posted: the pull request's head moved; run the command again")
+
+
+def _read_address(asked: Asked, settings: Settings) -> tuple[str, int]:
+    parts = urlsplit(asked.target or "")
     found = PULL_PATH.fullmatch(parts.path)
     if found is None:
         raise UserError("a pull request's address looks like https://github.com/owner/name/pull/1")
+    if asked.repo is not None or asked.base is not None or asked.staged:
+        raise UserError("--repo, --base and --staged go with a checkout, not with an address")
     if not settings.github_token:
         raise UserError("set POSTIL_GITHUB_TOKEN to read a pull request")
     api = urlsplit(settings.github_api_url).netloc
     if parts.netloc.removeprefix("www.") not in {api, api.removeprefix("api.")}:
         raise UserError(f"POSTIL_GITHUB_API_URL is not the API of {parts.netloc}")
-    access = GitHubToken(settings.github_token, settings.github_api_url)
-    ref = access.find_pull(found[1], int(found[2]))
-    host = build_host(access, Marks(derive_key("marks", settings.github_token)), scratch)
-    pull = host.pulls.fetch_pull(ref)
-    code = host.open_code(pull)
-    return Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
+    return found[1], int(found[2])

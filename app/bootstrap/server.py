@@ -111,7 +111,11 @@ class Office:
             )
 
     def _review(self, request: ReviewRequest, run_id: str) -> RunResult:
-        wishes = Wishes(focus=request.focus, automatic=not request.forced)
+        wishes = Wishes(
+            focus=request.focus,
+            max_cost_usd=self._settings.max_cost_usd,
+            automatic=not request.forced,
+        )
         began = time.monotonic()
         with self._host() as host:
             done = self._reviewer.review(

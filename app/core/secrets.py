@@ -74,7 +74,9 @@ _SHAPES: Final = (
     _token("STRIPE_KEY", "k_live_ k_test_", r"[sr]k_(?:live|test)_[A-Za-z0-9]{10,255}"),
     _token("STRIPE_KEY", "whsec_", r"whsec_[A-Za-z0-9+/=]{24,255}"),
     _token("ANTHROPIC_KEY", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{16,255}"),
-    _token("OPENAI_KEY", "sk-", r"sk-(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{16,255}"),
+    _token(
+        "OPENAI_KEY", "sk-", r"sk-(?!ssh-|ecdsa-)(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{16,255}"
+    ),
     _token("API_KEY", "sk_", r"sk_(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{24,255}"),
     _token("GROQ_KEY", "gsk_", r"gsk_[A-Za-z0-9]{40,255}"),
     _token("GOOGLE_KEY", "aiza", r"AIza[0-9A-Za-z_-]{35}"),
@@ -103,7 +105,7 @@ _SHAPES: Final = (
         "URL_PASSWORD",
         "://",
         r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@'\"`<>]{0,100}"
-        r":(?![${*%]|(?:password|passw?d?|pwd|secret|token|x+)@)(?P<secret>[^\s/@'\"`<>]{3,200})@",
+        r":(?![${*%]|[a-z]{1,8}@)(?P<secret>[^\s/@'\"`<>]{3,200})@",
     ),
     _shape(
         "BEARER_TOKEN",
@@ -120,23 +122,27 @@ _KEY_NAMES: Final = ("api", "access", "auth", "private", "encryption", "signing"
 _ASSIGNED: Final = re.compile(
     r"[\w-]{0,40}[\"'\]]{0,2}[ \t]{0,8}(?::[ \t]{0,4}[\w\[\]|. ]{1,40}=|:=|=>|[:=])[ \t]{0,8}"
     r"(?:[\"'`](?P<quoted>[^\s\"'`<>{}()]{8,200})[\"'`]"
-    r"|(?P<bare>[A-Za-z0-9+/=_.~-]{16,200})(?=[\s,;]|$))"
+    r"|(?P<bare>[A-Za-z0-9+/=_-]{16,200})(?=[\s,;]|$))"
 )
 """A value given to a name that says it is secret: the only guess among the shapes."""
 
+_PASSWORDS: Final = ("passw", "passphrase", "pwd")
 _ASSIGNED_KINDS: Final = {
-    **dict.fromkeys(("passw", "passphrase", "pwd"), "PASSWORD"),
+    **dict.fromkeys(_PASSWORDS, "PASSWORD"),
     "token": "TOKEN",
     "key": "API_KEY",
 }
 _NO_SECRET: Final = re.compile(
-    r"example|change.?me|placeholder|your[_-]|x{4}|dummy|sample|redacted|\*{3}|\.{3}|^[A-Z_]+$"
-    r"|^[a-z_./:-]+[0-9]{0,2}$|^(?:https?:|/|\./|arn:|sha\d|\$)",
+    r"example|change.?me|placeholder|your[_-]|x{4}|dummy|sample|redacted|\*{3}|\.{3}|^[A-Z]+$|^[A-Z0-9]+(?:_[A-Z0-9]+)+$"
+    r"|^[a-z_./:-]+[0-9]{0,2}$|^(?:https?:|/|\./|arn:|urn:|sha\d|\$)"
+    r"|^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
 )
 _MIN_ENTROPY: Final = 3.0
 """Bits a character, of a value in quotes."""
 _MIN_BARE_ENTROPY: Final = 3.5
-_MIN_BARE_DIGITS: Final = 3
+_MAX_RUN: Final = 5
+"""Characters between changes from letter to digit or back, on average, of a bare value."""
+_CHANGE: Final = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 
 _PEM_BEGIN: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,60}PRIVATE KEY(?: BLOCK)?-----")
@@ -249,24 +255,25 @@ def _assigned_hits(text: str, names: Iterable[str]) -> Iterator[SecretHit]:
                 name != "key" or low[max(0, at - 11) : at].rstrip("_-").endswith(_KEY_NAMES)
             ):
                 group = "quoted" if match["quoted"] else "bare"
-                if _looks_secret(match[group], bare=group == "bare"):
+                if _looks_secret(match[group], word=name, bare=group == "bare"):
                     yield SecretHit(_ASSIGNED_KINDS.get(name, "SECRET"), *match.span(group))
             at = low.find(name, at + 1)
 
 
-def _looks_secret(value: str, *, bare: bool) -> bool:
+def _looks_secret(value: str, *, word: str, bare: bool) -> bool:
     """Whether a value is too random to be a name, a path or an example."""
     if _NO_SECRET.search(value):
         return False
-    digits = sum(character.isdigit() for character in value)
+    digits = any(character.isdigit() for character in value)
     upper = any(character.isupper() for character in value)
     lower = any(character.islower() for character in value)
     symbols = any(not character.isalnum() for character in value)
     if bare:
-        mixed = digits >= _MIN_BARE_DIGITS and upper and lower
-        return (mixed or _is_hex(value)) and _entropy(value) >= _MIN_BARE_ENTROPY
-    kinds = sum((digits > 0, upper, lower, symbols))
-    return kinds > 1 and (digits > 0 or kinds > 2) and _entropy(value) >= _MIN_ENTROPY  # noqa: PLR2004 - of four
+        random = upper and lower and len(_CHANGE.findall(value)) * _MAX_RUN >= len(value)
+        return (random or _is_hex(value)) and _entropy(value) >= _MIN_BARE_ENTROPY
+    kinds = sum((digits, upper, lower, symbols))
+    needed = 2 if digits else 3
+    return (digits or word in _PASSWORDS) and kinds >= needed and _entropy(value) >= _MIN_ENTROPY
 
 
 def _is_hex(value: str) -> bool:
@@ -323,6 +330,9 @@ _WHY_REMOVED: Final = "It stays readable in the history: revoke it if that has n
 _WHY_HIDDEN: Final = (
     "What a reader sees here is not what the compiler, or a model, reads: such characters are not "
     "shown, or change the order in which others are."
+)
+_GUESSES: Final = frozenset(
+    ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "URL_PASSWORD", "BEARER_TOKEN")
 )
 _LOUD_HIDDEN: Final = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 """Characters that reorder code (https://trojansource.codes) or carry a text of their own."""
@@ -423,7 +433,7 @@ def _show_line(text: str, spans: Iterable[tuple[SecretHit, str]]) -> str:
 
 def _secret_finding(path: str, line: Line, kind: str) -> Finding:
     what = kind.replace("_", " ").lower()
-    guess = kind in {"PASSWORD", "TOKEN", "SECRET", "API_KEY"}
+    guess = kind in _GUESSES
     added = line.mark == "+"
     severity = Severity.MAJOR if guess else Severity.CRITICAL
     return Finding(

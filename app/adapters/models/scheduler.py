@@ -20,7 +20,7 @@ from typing import Protocol
 from app.adapters.models.exchange import BYTES_PER_TOKEN
 from app.core.money import Rates, Usage, worst_cost
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply
-from app.ports import ModelInfo
+from app.ports import ModelInfo, OnReply
 
 WINDOW = 61.0
 """A minute by the service's clock, and a second for the way there."""
@@ -47,9 +47,6 @@ class Timing:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
-
-
-Hear = Callable[[int, Reply], None]
 
 
 class Service(Protocol):
@@ -210,14 +207,14 @@ class _Queue:
 
     end: float
     waiting: list[tuple[float, int, Attempt]]
-    hear: Hear
+    on_reply: OnReply
     running: dict[asyncio.Task[Reply], tuple[int, Attempt, Ticket]] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)
 
     def keep(self, index: int, reply: Reply) -> None:
         """Let a reply stand."""
         self.replies[index] = reply
-        self.hear(index, reply)
+        self.on_reply(index, reply)
 
 
 class PacedModel:
@@ -257,7 +254,9 @@ class PacedModel:
         """Ask once, at once; a fault's ``retry_after`` is what the service asks to wait."""
         return asyncio.run(self._service.ask(prompt))
 
-    def ask_all(self, prompts: Sequence[Prompt], on_reply: Hear | None = None) -> tuple[Reply, ...]:
+    def ask_all(
+        self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
+    ) -> tuple[Reply, ...]:
         """Ask every prompt within the quota; one reply a prompt, in their order.
 
         ``on_reply`` hears of each as soon as it stands, by the prompt's index.
@@ -277,10 +276,10 @@ class PacedModel:
             jitter=self._timing.jitter(),
         )
 
-    async def _ask_all(self, prompts: Sequence[Prompt], hear: Hear) -> tuple[Reply, ...]:
+    async def _ask_all(self, prompts: Sequence[Prompt], on_reply: OnReply) -> tuple[Reply, ...]:
         now = self._timing.clock()
         waiting = [(now, index, Attempt(prompt)) for index, prompt in enumerate(prompts)]
-        queue = _Queue(now + self._deadline, waiting, hear)
+        queue = _Queue(now + self._deadline, waiting, on_reply)
         while queue.waiting or queue.running:
             delay = self._start(queue)
             if queue.running:
@@ -338,7 +337,7 @@ def _give_up(queue: _Queue, fault: Fault) -> None:
 
 
 def _ignore(_index: int, _reply: Reply) -> None:
-    """Hear nothing."""
+    """OnReply nothing."""
 
 
 def _claimed_tokens(prompt: Prompt, rates: Rates) -> int:

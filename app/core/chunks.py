@@ -28,6 +28,7 @@ MAX_TIMES_BUDGET = 4
 """A unit is shown alone up to this many times the budget; beyond that it is too large."""
 
 _READ_ONLY = "to read only"
+_MAX_HEADING = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def _unit_lines(unit: Unit, around: Slice, shown: set[int]) -> Iterator[str]:
     if unit.hunk is None:
         return
     yield from _context_lines(around.before, shown)
-    yield f"@@ {escape_line(unit.symbol or unit.hunk.section)}".rstrip()
+    heading = around.heading
+    yield f"@@ {escape_line(unit.symbol if heading is None else heading)[:_MAX_HEADING]}".rstrip()
     for line in unit.hunk.lines:
         yield f"{line.tag} {line.mark}|{render_line(line.text)}"
         if line.no_newline:
@@ -116,11 +118,17 @@ def _unit_lines(unit: Unit, around: Slice, shown: set[int]) -> Iterator[str]:
 
 
 def _context_lines(lines: Iterable[ContextLine], shown: set[int]) -> Iterator[str]:
-    fresh = [line for line in lines if line.number not in shown]
+    fresh = _trim([line for line in lines if line.number not in shown])
     if fresh:
         yield f"# context, {_READ_ONLY}"
         yield from _numbered(fresh)
         shown.update(line.number for line in fresh)
+
+
+def _trim(lines: list[ContextLine]) -> list[ContextLine]:
+    """Leave out blank lines at both ends."""
+    filled = [at for at, line in enumerate(lines) if line.text.strip()]
+    return lines[filled[0] : filled[-1] + 1] if filled else []
 
 
 def _numbered(lines: Iterable[ContextLine]) -> Iterator[str]:

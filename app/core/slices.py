@@ -54,8 +54,12 @@ class CallSite:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What stands around a unit in its own file, and who uses it elsewhere."""
+    """What stands around a unit in its own file, and who uses it elsewhere.
 
+    ``heading`` is the signature that the change stands in, empty outside of all, None when unknown.
+    """
+
+    heading: str | None = None
     before: tuple[ContextLine, ...] = ()
     after: tuple[ContextLine, ...] = ()
     call_sites: tuple[CallSite, ...] = ()
@@ -219,7 +223,9 @@ def _slice(unit: Unit, source: _Source, sites: Sequence[CallSite], purse: _Purse
     used = _pick_sites(sites, purse)
     numbers |= _pick_body(unit, source, numbers, purse)
     lines = [ContextLine(number, source.lines[number - 1]) for number in sorted(numbers)]
+    around = source.outline.around(_changed_extent(unit)[0])
     return Slice(
+        heading=(around[-1].signature if around else "") if source.outline.symbols else None,
         before=tuple(line for line in lines if line.number < first),
         after=tuple(line for line in lines if line.number > last),
         call_sites=used,
@@ -229,7 +235,7 @@ def _slice(unit: Unit, source: _Source, sites: Sequence[CallSite], purse: _Purse
 def _pick_heads(unit: Unit, source: _Source, purse: _Purse) -> set[int]:
     first, last = _extent(unit)
     numbers: set[int] = set()
-    for head in _heads(source, first, unit):
+    for head in _heads(source, unit):
         fresh = {number for number in head if not first <= number <= last} - numbers
         if purse.pay(source.texts(fresh)):
             numbers |= fresh
@@ -242,7 +248,7 @@ def _pick_sites(sites: Iterable[CallSite], purse: _Purse) -> tuple[CallSite, ...
 
 def _pick_body(unit: Unit, source: _Source, taken: AbstractSet[int], purse: _Purse) -> set[int]:
     numbers: set[int] = set()
-    for number in _body(source, *_extent(unit)):
+    for number in _body(source, unit):
         if number not in taken and number not in source.own:
             if not purse.pay(source.texts((number,))):
                 break
@@ -265,28 +271,44 @@ def _extent(unit: Unit) -> tuple[int, int]:
     return (start, start + lines - 1) if lines else (start + 1, start)
 
 
+def _changed_extent(unit: Unit) -> tuple[int, int]:
+    """Return the first and last changed line; a removed one counts where it was."""
+    first, last = _extent(unit)
+    old = unit.kind is ChangeKind.REMOVED
+    numbers: list[int] = []
+    at = first
+    for line in unit.hunk.lines if unit.hunk is not None else ():
+        number = line.old if old else line.new
+        at = number + 1 if number is not None else at
+        if line.changed:
+            numbers.append(number if number is not None else at)
+    return max(min(numbers, default=first), first), min(
+        max(numbers, default=last), max(last, first)
+    )
+
+
 def _own_lines(group: Iterable[Unit]) -> frozenset[int]:
     return frozenset(
         number for unit in group for number in range(_extent(unit)[0], _extent(unit)[1] + 1)
     )
 
 
-def _heads(source: _Source, first: int, unit: Unit) -> Iterator[Sequence[int]]:
+def _heads(source: _Source, unit: Unit) -> Iterator[Sequence[int]]:
     """Name the lines that say where a hunk stands and what its names are, outermost first."""
-    around = source.outline.around(first)
-    for symbol in around:
+    first = _changed_extent(unit)[0]
+    for symbol in source.outline.around(first):
         yield range(symbol.start, min(symbol.body, symbol.start + MAX_SIGNATURE - 1) + 1)
     if not source.outline.symbols:
         yield _less_indented(source.lines, first)
-    words = _shown_words(unit)
+    words = _changed_words(unit)
     for statement in source.outline.imports:
-        if statement.words & words:
+        if statement.names & words:
             yield range(statement.start, min(statement.end, statement.start + MAX_IMPORT - 1) + 1)
 
 
-def _shown_words(unit: Unit) -> set[str]:
+def _changed_words(unit: Unit) -> set[str]:
     lines = unit.hunk.lines if unit.hunk is not None else ()
-    return {word for line in lines for word in _WORDS.findall(line.text)}
+    return {word for line in lines if line.changed for word in _WORDS.findall(line.text)}
 
 
 def _less_indented(lines: Sequence[str], first: int) -> list[int]:
@@ -308,12 +330,12 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _body(source: _Source, first: int, last: int) -> Iterator[int]:
-    """Name the lines around a hunk that belong to the same symbols, nearest first."""
-    above = source.outline.around(first)
-    below = source.outline.around(last)
-    top = above[-1].start if above else first
-    bottom = below[-1].end if below else last
+def _body(source: _Source, unit: Unit) -> Iterator[int]:
+    """Name the lines around a hunk that belong to what its changes stand in, nearest first."""
+    first, last = _extent(unit)
+    above, below = (source.outline.around(line)[-1:] for line in _changed_extent(unit))
+    top = above[0].start if above else first
+    bottom = below[0].end if below else last
     if not source.outline.symbols:
         top, bottom = first - MAX_PLAIN, last + MAX_PLAIN
     for distance in range(1, MAX_BODY + 1):

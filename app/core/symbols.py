@@ -53,11 +53,11 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import statement and the words in it that it may bind."""
+    """An import statement and the names that it binds, as far as its text tells."""
 
     start: int
     end: int
-    words: frozenset[str]
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +353,8 @@ _WRAPPERS = {
 }
 _BODIES = ("body", "class_body", "function_body", "block", "enum_class_body", "declaration_list")
 _WORD = re.compile(r"[^\W\d][\w$]*|\$[\w$]+")
+_LAST_OF_PATH = re.compile(r"\b[^\W\d]\w*\b(?!\s*(?:\.|::|\\|/))")
+_COMMENT = re.compile(r"(?:#|//).*")
 _KEYWORDS = frozenset(
     {
         "as",
@@ -468,8 +470,19 @@ def _by_extent(found: tuple[SgNode, Symbol]) -> tuple[int, int]:
 
 def _imports(root: SgNode, grammar: _Grammar) -> Iterator[Import]:
     for node in _find(root, grammar.imports):
-        words = frozenset(_WORD.findall(node.text())) - _KEYWORDS
-        yield Import(_line(node), node.range().end.line + 1, words)
+        yield Import(_line(node), node.range().end.line + 1, _bound_names(node))
+
+
+def _bound_names(node: SgNode) -> frozenset[str]:
+    """Read the names that an import binds: what follows `import`, or stands before `from`."""
+    text = _COMMENT.sub("", node.text())
+    if node.kind() == "import_from_statement":
+        text = text.partition("import")[2]
+    elif node.field("source") is not None:
+        text = text.partition(" from ")[0]
+    # The last part of a path is bound, but Python's `import a.b` binds the first.
+    pattern = _WORD if node.kind() == "import_statement" else _LAST_OF_PATH
+    return frozenset(pattern.findall(text)) - _KEYWORDS
 
 
 # Leaves.

@@ -71,7 +71,7 @@ def test_a_file_is_shown_as_the_documentation_shows_it() -> None:
 def test_context_has_no_tag_and_stands_under_its_own_heading() -> None:
     around = Slice(
         before=(ContextLine(1, "import math"), ContextLine(10, "class Stats:")),
-        after=(ContextLine(14, ""),),
+        after=(ContextLine(14, ""), ContextLine(15, "# end"), ContextLine(16, "")),
         call_sites=(CallSite("mean", "src/app.py", 3, (ContextLine(3, "print(mean([]))"),)),),
     )
     assert render_unit(unit("src/stats.py", MEAN, "def mean(xs)"), around) == (
@@ -84,10 +84,18 @@ def test_context_has_no_tag_and_stands_under_its_own_heading() -> None:
         "L13 -|    return sum(xs) / max(len(xs), 1)\n"
         "R13 +|    return sum(xs) / len(xs)\n"
         "# context, to read only\n"
-        "     |\n"
+        "     |# end\n"
         "# uses mean, in src/app.py, to read only\n"
         "     |print(mean([]))\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("heading", "shown"), [(None, "@@ from git"), ("", "@@"), ("def f(a)", "@@ def f(a)")]
+)
+def test_a_hunk_is_headed_by_the_symbol_it_stands_in(heading: str | None, shown: str) -> None:
+    text = render_unit(unit("a.py", added("x"), "from git"), Slice(heading=heading))
+    assert text.split("\n")[0] == shown
 
 
 def test_context_that_two_units_share_is_shown_once_and_never_beside_its_own_change() -> None:

@@ -93,6 +93,31 @@ def test_a_hunk_is_shown_with_its_signatures_its_imports_and_its_body() -> None:
     assert shown(around.after) == ["after = 3", "return changed"]
 
 
+def test_the_symbols_that_git_shows_around_a_change_are_not_its_own() -> None:
+    lines = STATS.split("\n")
+    shown_lines = [Line(" ", lines[number - 1], number, number) for number in range(18, 24)]
+    shown_lines[0] = Line("+", lines[17], None, 18)
+    one = unit("stats.py", *shown_lines)
+    around = select_slices([one], {"stats.py": STATS}, {}, 500, words)[one.id]
+    assert around.heading == "def mean( self, xs, ):"
+    assert "def mean(" in shown(around.before)
+    assert around.after == ()
+
+
+def test_a_change_outside_all_symbols_has_an_empty_heading() -> None:
+    one = change("stats.py", 5, "LIMIT = 3")
+    assert select_slices([one], {"stats.py": STATS}, {}, 500, words)[one.id].heading == ""
+    plain = change("stats.txt", 5, "LIMIT = 3")
+    assert select_slices([plain], {"stats.txt": STATS}, {}, 500, words)[plain.id].heading is None
+
+
+def test_an_import_counts_by_the_names_it_binds() -> None:
+    one = change("stats.py", CHANGED_LINE, "        changed = shapes.thing(os)")
+    around = select_slices([one], {"stats.py": STATS}, {}, 500, words)[one.id]
+    assert "import os" in shown(around.before)
+    assert "from shapes import Box" not in shown(around.before)
+
+
 def test_signatures_and_imports_come_before_the_body_when_the_budget_is_small() -> None:
     one = change("stats.py", CHANGED_LINE, "        changed = math.sqrt(sum(xs))")
     around = select_slices([one], {"stats.py": STATS}, {}, 22, words)[one.id]

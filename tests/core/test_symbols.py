@@ -86,10 +86,31 @@ def test_a_symbol_knows_its_decorators_its_signature_and_its_end() -> None:
     assert boundaries("stats.py", PYTHON) == (5, 9, 18)
 
 
-def test_imports_tell_the_words_that_they_may_bind() -> None:
-    first, second = outline("stats.py", PYTHON).imports
-    assert first.words == {"os"}
-    assert second.words == {"shapes", "Box", "Square"}
+@pytest.mark.parametrize(
+    ("path", "text", "names"),
+    [
+        ("a.py", "import os.path, sys as system\n", {"os", "path", "sys", "system"}),
+        (
+            "a.py",
+            "from shapes.flat import (  # noqa: E1\n    Box as Square,\n)\n",
+            {"Box", "Square"},
+        ),
+        ("a.js", "import Vue, { ref as r } from 'vue/dist'\n", {"Vue", "ref", "r"}),
+        ("a.js", "import 'side/effect'\n", {"side", "effect"}),
+        ("a.go", 'package a\nimport "net/http"\n', {"http"}),
+        ("a.rs", "use std::io::{Read, Write as W};\n", {"Read", "Write", "W"}),
+        ("A.java", "import static a.b.C;\nclass A {}\n", {"C"}),
+        ("a.php", "<?php\nuse A\\B\\C;\n", {"C"}),
+        ("a.kt", "import a.b.C\n", {"C"}),
+    ],
+)
+def test_an_import_tells_the_names_that_it_binds(path: str, text: str, names: set[str]) -> None:
+    [found] = outline(path, text).imports
+    assert set(found.names) == names
+
+
+def test_an_import_knows_its_lines() -> None:
+    assert [(one.start, one.end) for one in outline("stats.py", PYTHON).imports] == [(1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("language", _GRAMMARS)

@@ -143,6 +143,7 @@ class _Paths:
 
 _TAG: Final = re.compile(r"\s*([LRlr])(\d{1,7})\s*[-+]?\s*\|?\s*")
 _SHOWN_TAG: Final = re.compile(r"[LR]\d{1,7} ?[-+ ]\|\s?")
+_SHOWN_CUT: Final = re.compile(r"<\d{1,12} more characters>\s*$")
 
 
 def _place(finding: Finding, paths: _Paths) -> Placed:
@@ -178,9 +179,11 @@ def _read_tag(tag: str) -> tuple[Side, int] | None:
 
 
 def _quoted_line(quote: str) -> str:
-    """Return the first line of a quote that holds something, without a tag copied along."""
+    """Return the first line of a quote that holds something, less the marks copied along."""
     for line in quote.split("\n"):
-        text = line[match.end() :] if (match := _SHOWN_TAG.match(line)) else line
+        text = _SHOWN_CUT.sub(
+            "", line[match.end() :] if (match := _SHOWN_TAG.match(line)) else line
+        )
         if text.strip():
             return text
     return ""

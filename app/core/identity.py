@@ -146,6 +146,8 @@ def _same_claim(one: Placed, other: Placed) -> bool:
     mine, its = one.finding, other.finding
     if mine.source == its.source and (mine.rule or its.rule):
         return mine.rule == its.rule and one.anchor == other.anchor
+    if _cites(mine, its) or _cites(its, mine):
+        return True
     if _family(mine.category) != _family(its.category):
         return False
     if not (mine.by_model and its.by_model):
@@ -153,6 +155,15 @@ def _same_claim(one: Placed, other: Placed) -> bool:
     if one.anchor and other.anchor and mine.category is its.category:
         return one.anchor.start_line == other.anchor.start_line or _alike(mine, its)
     return _alike(mine, its)
+
+
+_RULE: Final = re.compile(r"[A-Za-z][\w-]*\d|\w+-[\w-]+")
+
+
+def _cites(mine: Finding, its: Finding) -> bool:
+    """Whether a model names the rule by which a tool found something."""
+    rule = its.rule or ""
+    return mine.by_model and _RULE.match(rule) is not None and rule in f"{mine.title} {mine.why}"
 
 
 _WORD: Final = re.compile(r"\w{4,}")

@@ -62,17 +62,27 @@ class Case:
 # Syntax.
 
 _SYNTAX: Final = re.compile(
-    r"\b(?:syntax ?error|(?:does ?n[o']t|won't|will not|cannot|can't|fails? to) (?:parse|compile)"
-    r"|parse error|unbalanced (?:paren|brac|quot)|unterminated (?:string|literal|comment)"
-    r"|missing (?:closing|opening) (?:paren|brac|quot))",
+    r"\b(?:syntax ?error|invalid syntax|unbalanced (?:paren|brac|quot)"
+    r"|unterminated (?:string|literal|comment)|missing (?:closing|opening) (?:paren|brac|quot)"
+    r"|(?:file|module|code|this) (?:does not|doesn't|won't|will not|cannot|can't|fails to)"
+    r" (?:parse|compile))",
     re.IGNORECASE,
 )
+_OTHER_SYNTAX: Final = re.compile(
+    r"\b(?:sql|quer\w+|regex\w*|regular|pattern|json|yaml|toml|xml|html|css|markdown|template\w*"
+    r"|shell|command|format|url|input\w*|argument\w*|value\w*|user|runtime|generated|output|emits?"
+    r"|produces?|for|on|with)\b",
+    re.IGNORECASE,
+)
+"""Words of a claim about the syntax of something that the file only holds, makes or reads."""
 
 
 def rule_on_syntax(case: Case) -> Ruling | None:
     """Check a claim of a syntax error by parsing the file."""
-    text = _source(case)
-    if not _SYNTAX.search(case.finding.title) or text is None:
+    title, text = case.finding.title, _source(case)
+    if text is None or not _SYNTAX.search(title):
+        return None
+    if _OTHER_SYNTAX.search(title) or _PERHAPS.search(title):
         return None
     parsed = parses(case.path, text)
     if parsed is None:
@@ -117,7 +127,7 @@ def rule_on_undefined(case: Case) -> Ruling | None:
         return None
     if hasattr(builtins, name):
         return Ruling(agrees=False, note=f"`{name}` is built into Python")
-    if not any(line in case.lines for line in _loads(tree, name)):
+    if not any(line in case.lines for line in _loads(tree, name)) or _deleted(tree, name):
         return None
     bound = list(_bindings(tree, name))
     for statement in tree.body:
@@ -200,6 +210,13 @@ def _loads(tree: ast.AST, name: str) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Store):
             yield node.lineno
+
+
+def _deleted(tree: ast.AST, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del)
+        for node in ast.walk(tree)
+    )
 
 
 _Binding = (
@@ -312,6 +329,8 @@ def rule_on_versions(case: Case) -> Ruling | None:
     for pattern, rule in ((_NEEDS, _rule_needs), (_GONE, _rule_gone), (_UNREAL, _rule_unreal)):
         if match := pattern.search(words):
             listed = _listed(case, match["name"])
+            if not listed and not _names_package(case.finding, match):
+                continue
             if not listed:
                 note = f"no lock file or manifest says which version of {match['name']} is used"
                 return Ruling(agrees=None, note=note)
@@ -319,6 +338,14 @@ def rule_on_versions(case: Case) -> Ruling | None:
             places = f"{match['name']} {_show(listed[0])} by {listed[0].path}"
             return Ruling(agrees=rule(listed, wanted), note=places)
     return None
+
+
+def _names_package(finding: Finding, match: re.Match[str]) -> bool:
+    """Whether words like "requires X 2" are about a package: "requires exactly 2" is not."""
+    marked = re.compile(
+        rf"[`'\"]{re.escape(match['name'])}(?:[`'\"]|\s*[<>=~^@])|\bversion \d", re.IGNORECASE
+    )
+    return marked.search(f"{finding.title}. {finding.why}") is not None
 
 
 def _rule_needs(listed: tuple[Listed, ...], wanted: tuple[int, ...]) -> bool | None:

@@ -77,7 +77,7 @@ _SHAPES: Final = (
     _token(
         "OPENAI_KEY", "sk-", r"sk-(?!ssh-|ecdsa-)(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{16,255}"
     ),
-    _token("API_KEY", "sk_", r"sk_(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{24,255}"),
+    _token("SECRET_KEY", "sk_", r"sk_(?=[a-z_-]{0,255}[A-Z0-9])[A-Za-z0-9_-]{24,255}"),
     _token("GROQ_KEY", "gsk_", r"gsk_[A-Za-z0-9]{40,255}"),
     _token("GOOGLE_KEY", "aiza", r"AIza[0-9A-Za-z_-]{35}"),
     _token("GOOGLE_TOKEN", "ya29.", r"ya29\.[0-9A-Za-z_-]{20,1000}"),
@@ -532,7 +532,7 @@ class Redactor:
     def leaks(self, text: str) -> bool:
         """Tell whether a text that is about to leave holds a secret, even split or encoded.
 
-        Guesses by the name of a variable do not count: examples in prose look the same.
+        Guesses by what stands before a value do not count: examples in prose look the same.
         """
         views = tuple(dict.fromkeys(_views(text)))
         return any(
@@ -557,7 +557,7 @@ class Redactor:
 
 def _precise_hits(text: str) -> Iterator[SecretHit]:
     yield from _private_keys(text)
-    yield from _token_hits(text, _choose(text).shapes)
+    yield from (hit for hit in _token_hits(text, _choose(text).shapes) if hit.kind not in _GUESSES)
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -204,6 +204,21 @@ def test_an_analyzers_finding_without_a_quote_stands_on_its_tag_or_nowhere() -> 
     assert place(replace(found, first="R10"), DIFF).note == NO_LINE
 
 
+def test_a_short_line_agrees_with_its_own_quote_only() -> None:
+    diff = diff_of(a_py="@@ -0,0 +1,4 @@\n+}\n+x = {}\n+}\n+ab}\n")
+    placed = place(claim("R3", "}", path="a.py"), diff)
+    assert (placed.anchor, placed.note) == (Anchor("a.py", Side.RIGHT, 3, 3), "")
+    assert place(claim("R4", "}", path="a.py"), diff).anchor == Anchor("a.py", Side.RIGHT, 3, 3)
+
+
+def test_a_line_that_was_shown_cut_is_found_by_what_was_shown() -> None:
+    diff = diff_of(big_py="@@ -0,0 +1,2 @@\n+x = 1\n+data = '" + "ab" * 2_000 + "'\n")
+    quote = "data = '" + "ab" * 1_000 + "<2001 more characters>"
+    assert place(claim("R2", quote, path="big.py"), diff).anchor == Anchor(
+        "big.py", Side.RIGHT, 2, 2
+    )
+
+
 def test_every_finding_comes_back_in_order() -> None:
     findings = [claim("R2", RETURN), claim("R2", "gone"), claim("R2", RETURN)]
     assert [placed.finding for placed in place_on_diff(findings, DIFF)] == findings

@@ -189,7 +189,7 @@ def test_what_an_oracle_confirms_is_as_loud_as_it_claims() -> None:
 
 
 def test_a_claim_about_a_version_that_nothing_settles_stays_minor() -> None:
-    about = claim(title="Wrong version", why="`mean` was removed in numpy 2.0")
+    about = claim(title="Wrong version", why="`mean` was removed in `numpy` 2.0")
     assert rung_of(about) == (Rung.E0, Severity.MINOR)
     locked = replace(WITNESSES, manifests={"requirements.txt": "numpy==2.1\n"})
     assert rung_of(about, locked) == (Rung.E2, Severity.CRITICAL)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.findings import (
+    MAX_ANSWER,
     MAX_FINDINGS,
     MAX_TEXT,
     MAX_TITLE,
@@ -131,6 +132,45 @@ def test_anything_but_the_one_object_that_was_asked_for_is_rejected(text: str) -
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "The answer is empty; it must be one JSON object."),
+        ("[]", "The answer must be one JSON object."),
+        ("x" * (MAX_ANSWER + 1), f"The answer is longer than {MAX_ANSWER} characters."),
+        ("{} {}", "The answer is not one JSON object: Extra data at character 3."),
+        ("```\n{}", "The code fence around the answer must close at its end."),
+        (answer(nonce="0"), '"nonce" is not the one of this request.'),
+        (answer(approve=True), '"approve" is not a key of the answer.'),
+        (answer({**ITEM, "repo": 1}), '"findings[0].repo" is not a key of the answer.'),
+        (answer({**ITEM, "why": 1}), '"findings[0].why" is wrong: Input should be a valid string.'),
+        (answer().replace("[]", "1e400"), "A number is too large."),
+        (answer().replace("[]", "9" * 21), "A number is too large."),
+        (answer().replace("[]", "NaN"), "NaN and Infinity are not JSON."),
+        ('{"a": 1, "a": 1}', "A key stands twice in one JSON object."),
+        ("[" * 100_000, "The answer is nested too deeply."),
+    ],
+)
+def test_a_rejection_tells_the_model_what_to_mend(text: str, message: str) -> None:
+    with pytest.raises(AnswerRejected) as caught:
+        parse_review_answer(text, NONCE)
+    assert caught.value.message == message
+
+
+def test_every_category_is_kept() -> None:
+    items = [{**ITEM, "category": category.upper()} for category in Category]
+    found = parse_review_answer(answer(*items), NONCE).findings
+    assert [finding.category for finding in found] == list(Category)
+
+
+def test_a_title_is_one_line_and_never_empty() -> None:
+    titles = [
+        parse_review_answer(answer({**ITEM, "title": title}), NONCE).findings[0].title
+        for title in ("a\n b", " \n ")
+    ]
+    assert titles == ["a b", "Untitled"]
+
+
 @pytest.mark.parametrize("severity", ["CRITICAL!!!", 11, None, [], "high"])
 def test_an_unknown_severity_is_info(severity: object) -> None:
     (finding,) = parse_review_answer(answer({**ITEM, "severity": severity}), NONCE).findings
@@ -153,6 +193,7 @@ def test_an_unknown_category_keeps_the_finding_and_makes_it_quiet() -> None:
 def test_a_finding_with_an_odd_tag_stays(tag: object) -> None:
     (finding,) = parse_review_answer(answer({**ITEM, "first": tag, "last": tag}), NONCE).findings
     assert len(finding.first) <= 40
+    assert finding.first == (str(tag)[:40] if isinstance(tag, str | int | float) else "")
 
 
 def test_texts_and_numbers_of_findings_are_capped_and_the_rest_counted() -> None:
@@ -160,6 +201,11 @@ def test_texts_and_numbers_of_findings_are_capped_and_the_rest_counted() -> None
     got = parse_review_answer(answer(long, *[ITEM] * 499), NONCE)
     assert (len(got.findings), got.over_cap) == (MAX_FINDINGS, 450)
     assert (len(got.findings[0].title), len(got.findings[0].why)) == (MAX_TITLE, MAX_TEXT)
+
+
+def test_a_null_scenario_is_an_empty_one() -> None:
+    (finding,) = parse_review_answer(answer({**ITEM, "scenario": None}), NONCE).findings
+    assert finding.scenario == ""
 
 
 def test_a_suggestion_is_never_cut() -> None:
@@ -228,6 +274,9 @@ def test_a_refuting_look_says_stands_falls_or_unsure() -> None:
 def test_a_decision_names_what_its_action_needs() -> None:
     text = reply(action="inspect_file", path="a.py", query=None, rationale="callers")
     assert parse_decide(text, NONCE) == Decision(Action.INSPECT_FILE, "a.py", None, "callers")
+    search = reply(action="search_code", path=None, query="mean(")
+    assert parse_decide(search, NONCE) == Decision(Action.SEARCH_CODE, None, "mean(", "")
+    assert parse_decide(reply(action="finish"), NONCE).action is Action.FINISH
     for wrong in ("inspect_file", "search_code", "run_shell_command"):
         with pytest.raises(AnswerRejected):
             parse_decide(reply(action=wrong, path=None, query=None, rationale=""), NONCE)

@@ -157,6 +157,10 @@ def titles(*placed: Placed) -> list[list[str]]:
             at(2, source="analyzer:ruff", rule="E1"),
             at(2, source="analyzer:ruff", rule="E1"),
         ),
+        (
+            at(2, title="Import never used (F401)", category=Category.DOCS),
+            at(2, title="x", source="analyzer:ruff", rule="F401"),
+        ),
     ],
 )
 def test_the_same_claim_is_made_once(one: Placed, other: Placed) -> None:

@@ -49,6 +49,11 @@ def agrees(ruling: Ruling | None) -> bool | str | None:
         ("Missing closing parenthesis", "x = (1\n", True),
         ("Unterminated string", "x = '1'\n", False),
         ("This does not parse", "x = '\\d'\n", False),
+        ("Does not parse negative numbers", "x = 1\n", "silent"),
+        ("SQL syntax error in the query", "x = 1\n", "silent"),
+        ("Syntax error on empty input", "x = 1\n", "silent"),
+        ("Unterminated string when the name has a quote", "x = 1\n", "silent"),
+        ("Missing closing bracket in the generated HTML", "x = 1\n", "silent"),
         ("Division by zero", "def f(:\n", "silent"),
         ("Syntax error in f()", None, "silent"),
         ("Syntax error in f()", "x = a<U+200B>b\n", "silent"),
@@ -115,6 +120,10 @@ def test_a_claim_of_an_undefined_name_is_checked_against_the_bindings(
 )
 def test_a_claim_that_depends_on_something_is_not_ruled_on(title: str) -> None:
     assert rule_on_undefined(case(title, MODULE, 9)) is None
+
+
+def test_a_name_that_is_deleted_is_not_ruled_on() -> None:
+    assert rule_on_undefined(case("`os` is not defined", "import os\ndel os\nos.path\n", 3)) is None
 
 
 def test_a_file_that_binds_unseen_names_is_not_ruled_on() -> None:
@@ -194,7 +203,11 @@ MANIFESTS = {
         ("The package `requests` does not exist", "a.py", False),
         ("`requests` is not installed", "a.py", False),
         ("`nosuch` is not installed", "a.py", "silent"),
-        ("requires nosuch 1.0", "a.py", None),
+        ("requires `nosuch` 1.0", "a.py", None),
+        ("requires `nosuch>=1.0`", "a.py", None),
+        ("requires nosuch version 1.0", "a.py", None),
+        ("requires nosuch 1.0", "a.py", "silent"),
+        ("This loop needs about 100 rounds, requires exactly 2.5 s", "a.py", "silent"),
         ("requires react 19", "a.tsx", True),
         ("requires react 17.0", "a.tsx", False),
         ("requires Node.js 18", "a.js", False),
@@ -202,7 +215,7 @@ MANIFESTS = {
         ("requires serde 1.0.100", "a.rs", False),
         ("requires github.com/a/b v1.5", "a.go", True),
         ("requires Go 1.21", "a.go", False),
-        ("requires pydantic 2.0", "a.js", None),
+        ("requires `pydantic` 2.0", "a.js", None),
         ("requires a lock", "a.py", "silent"),
         ("needs 3 arguments", "a.py", "silent"),
     ],

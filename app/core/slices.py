@@ -152,9 +152,10 @@ def confirm_call_sites(
     """Keep the hits that use the symbol as code, with the line around and whose code it is.
 
     ``texts`` are the head versions; a hit in a file without one, or in a language that is not
-    known, is kept when the name stands there as a word.
+    known, is kept when the name stands there as a word. Imports come last: a use tells more.
     """
-    sites: list[CallSite] = []
+    uses: list[CallSite] = []
+    imports: list[CallSite] = []
     by_path: dict[str, list[Place]] = {}
     for hit in hits:
         by_path.setdefault(hit.path, []).append(hit)
@@ -167,8 +168,10 @@ def confirm_call_sites(
             is_use = place.line in used if used is not None else _has_word(place.text, symbol.name)
             if is_use and not _defines(found, symbol.name, place.line):
                 shown = _site_lines(found, lines, place)
-                sites.append(CallSite(symbol.name, path, place.line, shown, symbol.path))
-    return tuple(sites[:MAX_SITES])
+                site = CallSite(symbol.name, path, place.line, shown, symbol.path)
+                imported = any(one.start <= place.line <= one.end for one in found.imports)
+                (imports if imported else uses).append(site)
+    return tuple([*uses, *imports][:MAX_SITES])
 
 
 # One unit.
@@ -375,8 +378,7 @@ def _site_lines(found: Outline, lines: Sequence[str], place: Place) -> tuple[Con
     """Show the line of a use with its neighbours and the head of the symbol that it stands in."""
     if place.line > len(lines):
         return (ContextLine(place.line, place.text),)
-    numbers = {number for number in range(place.line - 1, place.line + 2) if number > 0}
+    numbers = {place.line - 1, place.line, place.line + 1} & set(range(1, len(lines) + 1))
     numbers |= {symbol.head for symbol in found.around(place.line)[-1:]}
-    return tuple(
-        ContextLine(number, lines[number - 1]) for number in sorted(numbers) if number <= len(lines)
-    )
+    shown = (ContextLine(number, lines[number - 1]) for number in sorted(numbers))
+    return tuple(line for line in shown if line.text.strip())

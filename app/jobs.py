@@ -87,6 +87,7 @@ KEEP_DELIVERIES: Final = 30 * DAY
 (docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks)."""
 KEEP_WORKFLOWS: Final = 7 * DAY
 PRUNED_AT_ONCE: Final = 200
+KEEPER_STOPS_WITHIN: Final = 5.0
 LOST_AFTER: Final = 60.0
 """How long after its time a queued job whose workflow has ended counts as lost."""
 
@@ -201,7 +202,7 @@ class Locks(Protocol):
         ...
 
     def take(self, name: str) -> bool:
-        """Try to hold an id; False when a living process does."""
+        """Try to hold an id, or make sure we still do; False when another living process does."""
         ...
 
     def release(self, name: str) -> None:
@@ -451,11 +452,12 @@ class Desk:
         return True
 
     def _drop(self, connection: sa.Connection, gone: InstallationGone) -> int:
-        """Cancel what the App may no longer do."""
+        """Cancel what the App may no longer do; the chores that stop it go on."""
         jobs = [
             job
             for job in self._active(connection, installation_id=gone.installation_id)
-            if not gone.repository_ids or job.repository_id in gone.repository_ids
+            if job.kind is not JobKind.CLOSE
+            and (not gone.repository_ids or job.repository_id in gone.repository_ids)
         ]
         for job in jobs:
             reason = "the App was removed or suspended"
@@ -632,13 +634,13 @@ class Jobs:
     def stop(self, grace: float | None = None) -> None:
         """Take no more jobs, let running steps end for ``grace`` seconds, and let go."""
         self._halt.set()
+        if self._keeper is not None:
+            self._keeper.join(KEEPER_STOPS_WITHIN)
         if self._worker_id is not None:
             seconds = self._pace.grace if grace is None else grace
             DBOS.destroy(workflow_completion_timeout_sec=int(seconds))
             self._locks.release(self._worker_id)
             self._worker_id = None
-        if self._keeper is not None:
-            self._keeper.join()
         self.desk.close()
 
     @property
@@ -699,6 +701,8 @@ class Jobs:
 
     def tend(self) -> None:
         """Take over dead workers' workflows, settle lost jobs, forget what is old."""
+        if self._worker_id is not None and not self._locks.take(self._worker_id):
+            log.error("another worker has this one's id", extra={"worker": self._worker_id})
         self._take_over()
         self._settle_lost()
         self._forget()

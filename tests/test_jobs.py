@@ -1,4 +1,4 @@
-"""Jobs on the real durable engine, over SQLite."""
+"""Jobs on the real durable engine, over SQLite, and over PostgreSQL what depends on it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from app.core.job import Closing, Job, JobState, RunResult, Verdict
 from app.core.pull import PullRef
 from app.errors import HostLimited, HostMissing, HostRefused, SettingsError
 from app.jobs import Desk, Jobs, Outcome, Pace, Work
+from tests.postgres import make_database, running_postgres
 
 SENDER = Person(7, "ann")
 REF = PullRef(11, "o/r", 5, 99)
@@ -132,15 +133,34 @@ def opened(
     engine.dispose()
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with running_postgres() as address:
+        yield address
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with opened(open_engine(tmp_path)) as bench:
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> sa.Engine:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return open_engine(tmp_path)
+    return open_engine(tmp_path, make_database(request.getfixturevalue("postgres")))
+
+
+on_both = pytest.mark.parametrize(
+    "engine", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture
+def bench(engine: sa.Engine) -> Iterator[Bench]:
+    with opened(engine) as bench:
         yield bench
 
 
 # accepted means recorded
 
 
+@on_both
 def test_an_accepted_delivery_is_reviewed_once(bench: Bench) -> None:
     bench.start()
     outcome = bench.accept(review())
@@ -171,6 +191,7 @@ def at_once(calls: Sequence[Callable[[], Outcome]]) -> list[str]:
         return sorted(pool.map(post, calls))
 
 
+@on_both
 def test_twenty_times_the_same_delivery_at_once_is_one_job(bench: Bench) -> None:
     bench.start()
     statuses = at_once([partial(bench.accept, review(), 1)] * 20)
@@ -179,12 +200,14 @@ def test_twenty_times_the_same_delivery_at_once_is_one_job(bench: Bench) -> None
     assert bench.worker.reviewed == [A]
 
 
+@on_both
 def test_twin_events_of_one_head_at_once_are_one_job(bench: Bench) -> None:
     reasons = ("opened", "synchronize", "reopened")
     statuses = at_once([partial(bench.accept, review(reason=reason)) for reason in reasons])
     assert statuses == ["accepted", "duplicate", "duplicate"]
 
 
+@on_both
 def test_a_redelivery_of_a_dead_job_arms_it_again_and_of_a_finished_one_does_not(
     bench: Bench,
 ) -> None:
@@ -258,6 +281,7 @@ def test_of_two_waiting_heads_only_the_newer_is_reviewed(bench: Bench) -> None:
     assert bench.worker.closed == []
 
 
+@on_both
 def test_a_running_review_of_an_older_head_is_stopped_and_closed_as_superseded(
     bench: Bench,
 ) -> None:
@@ -303,6 +327,7 @@ def test_an_old_event_that_comes_late_costs_no_review_and_loses_none(bench: Benc
     assert bench.worker.reviewed == [B, A]
 
 
+@on_both
 def test_a_head_that_moved_without_an_event_is_reviewed(bench: Bench) -> None:
     def true_head(request: ReviewRequest) -> RunResult:
         moved = request.head_sha != C
@@ -335,9 +360,10 @@ def test_a_skipped_draft_is_reviewed_when_it_is_ready(bench: Bench) -> None:
     bench.wait(review().key)
 
 
-def test_pushes_are_awaited_by_a_delayed_workflow_and_no_worker(tmp_path: Path) -> None:
+@on_both
+def test_pushes_are_awaited_by_a_delayed_workflow_and_no_worker(engine: sa.Engine) -> None:
     pace = replace(FAST, quiet=0.6, reviews=1)
-    with opened(open_engine(tmp_path), pace) as bench:
+    with opened(engine, pace) as bench:
         bench.start()
         bench.accept(review(A, reason="synchronize"))
         (waiting,) = bench.jobs.desk.client.list_workflows(status="DELAYED")
@@ -373,6 +399,7 @@ def test_a_closed_pull_is_reviewed_no_further(bench: Bench) -> None:
 # what goes wrong
 
 
+@on_both
 def test_a_job_that_always_fails_is_dead_after_five_tries_and_others_go_on(bench: Bench) -> None:
     other = replace(review(B), ref=replace(REF, number=6))
 
@@ -455,17 +482,14 @@ def test_a_job_past_its_deadline_is_dead_and_closed(tmp_path: Path) -> None:
         until(lambda: bool(bench.worker.closed))
 
 
+@on_both
 def test_a_job_whose_workflow_was_lost_is_tried_again(bench: Bench) -> None:
-    def fail_to_report(request: ReviewRequest) -> RunResult:
-        if bench.worker.reviewed.count(request.head_sha) == 1:
-            raise SystemExit  # neither an Exception nor a stop of ours
-        return RunResult(JobState.DONE)
-
     bench.accept(review())
     client = bench.jobs.desk.client
     assert bench.jobs.desk.begin(review().key, 1) is not None
+    schema = "" if bench.engine.dialect.name == "sqlite" else "dbos."
     with bench.engine.begin() as connection:  # as if its outcome could not be recorded
-        connection.execute(sa.text("UPDATE workflow_status SET status = 'ERROR'"))
+        connection.execute(sa.text(f"UPDATE {schema}workflow_status SET status = 'ERROR'"))  # noqa: S608 - a constant
     assert [workflow.status for workflow in client.list_workflows()] == ["ERROR"]
     bench.start()
     assert bench.wait(review().key).tries == 2
@@ -474,8 +498,9 @@ def test_a_job_whose_workflow_was_lost_is_tried_again(bench: Bench) -> None:
 # fairness
 
 
-def test_one_installation_with_many_pulls_leaves_room_for_another(tmp_path: Path) -> None:
-    with opened(open_engine(tmp_path), replace(FAST, reviews=2)) as bench:
+@on_both
+def test_one_installation_with_many_pulls_leaves_room_for_another(engine: sa.Engine) -> None:
+    with opened(engine, replace(FAST, reviews=2)) as bench:
         small = replace(review(B), ref=PullRef(12, "p/r", 1, 100))
 
         def slow(request: ReviewRequest) -> RunResult:
@@ -511,6 +536,7 @@ def test_a_command_is_carried_out_once(bench: Bench) -> None:
     assert bench.worker.commanded == [command()]
 
 
+@on_both
 def test_a_command_may_ask_for_a_review_once_however_often_it_is_carried_out(bench: Bench) -> None:
     asked = review(kind="full", forced=True, cause=command().key)
     verdicts: list[Verdict] = []
@@ -572,6 +598,7 @@ def test_a_pressed_button_becomes_a_command_for_its_pull(bench: Bench) -> None:
 # installations and names
 
 
+@on_both
 def test_a_removed_installation_has_its_jobs_stopped_and_writes_nothing(bench: Bench) -> None:
     began, go_on = threading.Event(), threading.Event()
 
@@ -614,8 +641,8 @@ def test_a_renamed_repository_is_reviewed_under_its_new_name(bench: Bench) -> No
 # several workers, stops and kills
 
 
-def test_two_workers_have_different_ids_and_a_wanted_one_is_not_shared(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path)
+@on_both
+def test_two_workers_have_different_ids_and_a_wanted_one_is_not_shared(engine: sa.Engine) -> None:
     first, second = WorkerLocks(engine), WorkerLocks(engine)
     assert (first.claim(None), second.claim(None)) == ("worker-1", "worker-2")
     assert first.claim("build-7") == "build-7"
@@ -645,11 +672,8 @@ def serve_until_killed(url: str) -> None:
         time.sleep(60)
 
 
-def test_another_worker_takes_over_what_a_killed_one_left(tmp_path: Path) -> None:
-    take_over(open_engine(tmp_path))
-
-
-def take_over(engine: sa.Engine) -> None:
+@on_both
+def test_another_worker_takes_over_what_a_killed_one_left(engine: sa.Engine) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     url = engine.url.render_as_string(hide_password=False)
     command = [sys.executable, __file__, url]
@@ -666,9 +690,10 @@ def take_over(engine: sa.Engine) -> None:
         assert bench.job(review().key).attempts == 2
 
 
-def test_old_deliveries_and_workflows_are_forgotten(tmp_path: Path) -> None:
+@on_both
+def test_old_deliveries_and_workflows_are_forgotten(engine: sa.Engine) -> None:
     now = [time.time()]
-    with opened(open_engine(tmp_path), clock=lambda: now[0]) as bench:
+    with opened(engine, clock=lambda: now[0]) as bench:
         bench.start()
         bench.accept(review(), 1)
         bench.wait(review().key)

@@ -337,7 +337,12 @@ class WorkerLocks:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        self._url = engine.url
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        # a lock lives as long as its session, so its connection goes back to no pool
+        self._sessions = sa.create_engine(
+            engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+        )
         self._held: dict[str, sa.Connection | int] = {}
 
     def claim(self, wanted: str | None) -> str:
@@ -353,8 +358,8 @@ class WorkerLocks:
         )
 
     def take(self, name: str) -> bool:
-        """Try to hold an id; False when a living process does."""
-        if name in self._held:
+        """Try to hold an id, or make sure we still do; False when another living process does."""
+        if name in self._held and self._is_alive(self._held[name]):
             return True
         held = self._take_file(name) if self._is_sqlite else self._take_advisory(name)
         if held is not None:
@@ -369,12 +374,19 @@ class WorkerLocks:
         else:
             held.close()
 
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._engine.dialect.name == "sqlite"
+    def _is_alive(self, held: sa.Connection | int) -> bool:
+        if isinstance(held, int):
+            return True
+        try:
+            held.execute(sa.text("SELECT 1"))
+        except SQLAlchemyError:
+            held.invalidate()
+            held.close()
+            return False
+        return True
 
     def _take_file(self, name: str) -> int | None:
-        path = f"{self._engine.url.database}.{name}.lock"
+        path = f"{self._url.database}.{name}.lock"
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -384,13 +396,12 @@ class WorkerLocks:
         return handle
 
     def _take_advisory(self, name: str) -> sa.Connection | None:
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        session = self._sessions.connect()
         number = zlib.crc32(name.encode()) - 2**31
         lock = sa.select(sa.func.pg_try_advisory_lock(WORKER_LOCK, number))
-        if connection.execute(lock).scalar_one():
-            connection.detach()
-            return connection
-        connection.close()
+        if session.execute(lock).scalar_one():
+            return session
+        session.close()
         return None
 
 

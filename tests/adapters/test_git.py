@@ -175,8 +175,11 @@ def test_what_is_not_one_short_line_is_not_searched_for(repo: Repo, text: str) -
 
 
 def test_a_search_stops_at_its_limits(repo: Repo) -> None:
-    sha = repo.commit({"a.py": b"x\n" * 100_000, "b.py": b"x" * 10_000_000, "c.bin": b"\0x\n"})
+    sha = repo.commit(
+        {"a.py": b"x\n" * 100_000, "b.py": b"x" * 10_000_000, "c.bin": b"\0xyz\n", "z": b"xyz"}
+    )
     assert len(objects_of(repo).search(sha, "x")) == 50
+    assert [hit.path for hit in objects_of(repo).search(sha, "xyz")] == ["z"]
     assert len(objects_of(repo).search(sha, "x", limit=3)) == 3
     for hit in objects_of(repo).search(sha, "x"):
         assert len(hit.text) <= 500
@@ -368,7 +371,34 @@ def test_git_sees_a_literal_environment(repo: Repo, monkeypatch: pytest.MonkeyPa
     assert "canary" not in seen
     assert "PROXY" not in seen
     assert "pwned" not in seen
-    assert "GIT_TERMINAL_PROMPT=0" in seen
+    for setting in (
+        "TERMINAL_PROMPT=0",
+        "LITERAL_PATHSPECS=1",
+        "NO_LAZY_FETCH=1",
+        "ATTR_NOSYSTEM=1",
+    ):
+        assert f"GIT_{setting}\n" in seen
+
+
+def test_git_reads_no_configuration_of_the_machine(repo: Repo, home: Path) -> None:
+    (home / ".gitconfig").write_text("[evil]\n\tkey = 1\n")
+    runner = adapter._Git(cwd=repo.path, environment={"HOME": str(home)})
+    assert b"core.bare" in runner.run("config", "--list")
+    assert b"evil" not in runner.run("config", "--list")
+
+
+def test_drivers_of_a_stores_own_configuration_are_not_run(repo: Repo, tmp_path: Path) -> None:
+    before, after = repo.commit({"a.py": b"a\n"}), repo.commit({"a.py": b"b\n"})
+    (repo.path / ".git/info").mkdir(exist_ok=True)
+    (repo.path / ".git/info/attributes").write_text("* diff=evil\n")
+    config = (repo.path / ".git/config").read_text()
+    for driver in ("command", "textconv"):
+        payload = f'[diff "evil"]\n\t{driver} = "touch {tmp_path}/pwned; cat"\n'
+        (repo.path / ".git/config").write_text(config + payload)
+        (file,) = objects_of(repo).diff_raw(before, after).files
+        assert file.patch == b"@@ -1 +1 @@\n-a\n+b\n"
+        assert objects_of(repo).search(after, "b")
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_a_missing_or_old_git_is_named_with_the_mend(
@@ -654,6 +684,20 @@ def test_everything_that_differs_from_the_merge_base_counts(
     assert state_of(repo) == before
 
 
+def test_a_change_in_the_second_of_the_last_commit_is_not_missed(
+    repo: Repo, scratch: Path, home: Path
+) -> None:
+    path, index = repo.path / "a.py", repo.path / ".git/index"
+    repo.write({"a.py": b"a\n"})
+    os.utime(path, (10**9, 10**9))
+    repo.git("add", "a.py")
+    repo.git("commit", "-qm", "a")
+    repo.write({"a.py": b"b\n"})
+    for file in (path, index):
+        os.utime(file, (10**9, 10**9))
+    assert changed(open_checkout(repo, scratch, home)) == {"m a.py"}
+
+
 def test_a_file_that_became_a_folder_and_back_is_taken_in(
     repo: Repo, scratch: Path, home: Path
 ) -> None:
@@ -710,6 +754,7 @@ def test_ranges_are_read_as_git_reads_them(repo: Repo, scratch: Path, home: Path
         ("nope..main", "'nope' is not a revision"),
         ("--output=pwned..main", "'--output=pwned' is not a revision"),
         ("main..a\nb", "is not a revision"),
+        ("main..a\0b", "is not a revision"),
         ("main...orphan", "share no commit"),
         ("main..HEAD:a.py", "is not a revision"),
     ],

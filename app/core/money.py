@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from app.core.prompts import Prompt, Reply
 
 MILLION = 1_000_000
+NANO = Decimal("1e-9")
+FRAME_TOKENS = 8
+"""What a chat template adds to a message, or to an answer that is begun, at most."""
 MAX_ATTEMPTS = 3
 """How often one prompt may be paid for: asked, asked again, continued."""
 
@@ -132,7 +135,7 @@ class Purse:
                 left -= worst
             else:
                 cannot.append(prompt)
-        spare = left / len(can) if can else Decimal(0)
+        spare = (left / len(can)).quantize(NANO, ROUND_DOWN) if can else Decimal(0)
         funded = tuple(
             replace(prompt, budget_usd=min(worst * MAX_ATTEMPTS, worst + spare))
             for prompt, worst in can
@@ -178,11 +181,17 @@ def tier_of(prompt_tokens: int, tiers: Sequence[PriceTier]) -> PriceTier | None:
     return tiers[-1] if tiers else None
 
 
+def most_tokens(prompt: Prompt, rates: Rates) -> int:
+    """Return how many tokens a prompt may have by the service's count."""
+    frames = FRAME_TOKENS * (len(prompt.messages) + 1)
+    return math.ceil(prompt.prompt_tokens * rates.token_factor) + frames
+
+
 def worst_usage(prompt: Prompt, rates: Rates) -> Usage:
     """Return the most that one attempt of a prompt may use."""
     usage = Usage(
         requests=1,
-        prompt_tokens=math.ceil(prompt.prompt_tokens * rates.token_factor),
+        prompt_tokens=most_tokens(prompt, rates),
         completion_tokens=max(prompt.max_tokens, rates.least_output),
         uncounted=1,
     )

@@ -36,6 +36,7 @@ class Row:
     reasoning: bool = False
     credits: bool = False
     context: int | None = None
+    output: int | None = None
     tiers: tuple[Tier, ...] = ()
     fills: frozenset[str] = frozenset()
 
@@ -54,6 +55,7 @@ ROWS: Mapping[str, Row] = {
             ),
             formats=frozenset({"json_object", "json_schema"}),
             context=262_144,
+            output=65_536,
             tiers=(Tier(Decimal("0.20"), Decimal("1.50")),),
         ),
         Row(
@@ -87,6 +89,7 @@ ROWS: Mapping[str, Row] = {
             roles=frozenset({"system", "user", "assistant"}),
             credits=True,
             context=1_000_000,
+            output=65_536,
         ),
         Row(
             id="aimlapi",

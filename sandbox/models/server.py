@@ -126,6 +126,7 @@ class ModelServer:
         rpm: int | None = None,
         tpm: int | None = None,
         context: int | None = None,
+        output: int | None = None,
         tiers: Sequence[Tier] | None = None,
         more_fields: Iterable[str] = (),
         credits_left: float = 1000.0,
@@ -137,6 +138,7 @@ class ModelServer:
             spec,
             fields=spec.fields | frozenset(more_fields),
             context=context or spec.context,
+            output=output or spec.output,
             tiers=spec.tiers if tiers is None else tuple(tiers),
         )
         self.key = key
@@ -234,8 +236,8 @@ class ModelServer:
         if seen.begun and text and text.startswith(seen.begun):
             text = text.removeprefix(seen.begun)
         finish = act.finish
-        limit = seen.body.get("max_tokens", seen.body.get("max_completion_tokens"))
-        if text and isinstance(limit, int) and self._count(text) > limit:
+        limit = self._output_limit(seen)
+        if text and limit is not None and self._count(text) > limit:
             text, finish = text.encode()[: limit * 4].decode("utf-8", "ignore"), "length"
         thought = self._count(THOUGHT) if self.row.reasoning else 0
         counted = Counted(
@@ -245,6 +247,11 @@ class ModelServer:
             reasoning=thought,
         )
         return text or "", finish, counted
+
+    def _output_limit(self, seen: Seen) -> int | None:
+        wished = (seen.body.get("max_tokens"), seen.body.get("max_completion_tokens"))
+        limits = [limit for limit in (*wished, self.row.output) if isinstance(limit, int)]
+        return min(limits, default=None)
 
     def _count_prompt(self, seen: Seen) -> int:
         tools = seen.body.get("tools") or seen.body.get("parameters", {}).get("tools")

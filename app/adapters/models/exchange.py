@@ -13,7 +13,7 @@ from typing import Any
 
 from app.adapters.models.faults import Asked
 from app.adapters.models.registry import Mode, Provider
-from app.core.money import Usage, price
+from app.core.money import Rates, Usage, price, worst_usage
 from app.core.prompts import Answer, FaultKind, Prompt, Reply
 
 OPENING = '{"nonce":'
@@ -135,14 +135,15 @@ def _whole(prompt: Prompt, mode: Mode, heard: Heard) -> str:
 
 
 def _counted(asked: Asked, prompt: Prompt, heard: Heard, text: str) -> Usage:
-    usage = heard.usage or Usage(
-        requests=1,
-        prompt_tokens=math.ceil(prompt.prompt_tokens * asked.rates.token_factor),
-        completion_tokens=math.ceil(len(text.encode()) / BYTES_PER_TOKEN),
-        uncounted=1,
-    )
+    usage = heard.usage or _own_count(prompt, asked.rates, text)
     cost = price(usage, asked.rates.tiers)
     return replace(usage, cost_usd=cost, credits_left=heard.credits_left)
+
+
+def _own_count(prompt: Prompt, rates: Rates, text: str) -> Usage:
+    worst = worst_usage(prompt, rates)
+    answered = math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+    return replace(worst, completion_tokens=min(answered, worst.completion_tokens))
 
 
 def read_usage(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from app.adapters.models.exchange import BYTES_PER_TOKEN
-from app.core.money import Rates, Usage, worst_cost
+from app.core.money import Rates, Usage, most_tokens, worst_cost
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply
 from app.ports import ModelInfo, OnReply
 
@@ -341,4 +341,4 @@ def _ignore(_index: int, _reply: Reply) -> None:
 
 
 def _claimed_tokens(prompt: Prompt, rates: Rates) -> int:
-    return math.ceil(prompt.prompt_tokens * rates.token_factor) + prompt.max_tokens
+    return most_tokens(prompt, rates) + prompt.max_tokens

@@ -21,10 +21,8 @@ from app.core.prompts import (
     Common,
     FaultKind,
     Templates,
-    guideline_paths,
-    read_guidelines,
-    visible_text,
 )
+from app.core.prose import guideline_paths, read_guidelines, visible_text
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
 from app.core.review import Result, compose, superseded_report, withhold
@@ -32,7 +30,7 @@ from app.core.secrets import mask, mask_diff
 from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
 from app.core.suggestions import check_suggestion
 from app.core.symbols import hunk_boundaries as cut_at
-from app.core.texts import Texts, added_text, decode, show, undo
+from app.core.texts import Texts, added_text, decode, removed_text, show, undo
 from app.looks import Looks, Progress, Questions
 from app.ports import (
     Analyzers,
@@ -388,6 +386,9 @@ def read_texts(sources: Sequence[SourceFile], diff: Diff) -> Texts:
     head = {source.path: decode(source.data) for source in sources}
     changed = {file.path: file for file in diff.files}
     base: dict[str, str] = {}
+    for file in diff.files:
+        if file.kind is ChangeKind.REMOVED and file.hunks:
+            base[file.path] = show(removed_text(file))
     for path, text in head.items():
         file = changed[path]
         if file.hunks and file.kind is not ChangeKind.ADDED:

@@ -23,9 +23,6 @@ from app.core.findings import MAX_BRIEF_WORDS, Action, Category, Finding, Severi
 from app.core.hidden import escape_hidden, escape_line
 from app.core.ledger import Unit
 from app.core.money import Usage
-from app.core.prose import guideline_paths as guideline_paths  # noqa: PLC0414  one door
-from app.core.prose import read_guidelines as read_guidelines  # noqa: PLC0414  one door
-from app.core.prose import visible_text as visible_text  # noqa: PLC0414  one door
 
 MAX_PROSE = 8_000
 """Characters of one piece of prose (guidelines, a description, what was looked up) in a prompt."""

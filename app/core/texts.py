@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.core.diff import FileDiff
+from app.core.diff import FileDiff, Mark
 from app.core.hidden import escape_hidden
 from app.core.secrets import mask
 
@@ -43,5 +43,14 @@ def undo(file: FileDiff, head: str) -> str:
 
 def added_text(file: FileDiff) -> str:
     """Return the text of a file that the change adds whole."""
-    lines = [line.text for hunk in file.hunks for line in hunk.lines if line.mark == "+"]
+    return _marked(file, "+")
+
+
+def removed_text(file: FileDiff) -> str:
+    """Return the text of a file that the change removes whole."""
+    return _marked(file, "-")
+
+
+def _marked(file: FileDiff, mark: Mark) -> str:
+    lines = (line.text for hunk in file.hunks for line in hunk.lines if line.mark == mark)
     return "".join(f"{line}\n" for line in lines)

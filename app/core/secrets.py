@@ -54,8 +54,13 @@ def _shape(kind: str, hints: str, pattern: str, flags: int = 0) -> _Shape:
 
 
 def _token(kind: str, hints: str, pattern: str) -> _Shape:
-    """Build a shape of a whole word; without boundaries a prefix would match inside words."""
-    return _shape(kind, hints, rf"(?<![A-Za-z0-9_])(?:{pattern})(?![A-Za-z0-9_])")
+    """Build a shape of a whole word.
+
+    Without boundaries a prefix would match inside words, and a long run be searched from each of
+    its places: where a hyphen is part of the token, it is no boundary before it.
+    """
+    hyphen = "-" if "-]" in pattern else ""
+    return _shape(kind, hints, rf"(?<![A-Za-z0-9_{hyphen}])(?:{pattern})(?![A-Za-z0-9_])")
 
 
 _SHAPES: Final = (
@@ -120,9 +125,9 @@ _SECRET_NAMES: Final = ("passw", "passphrase", "pwd", "secret", "token", "creden
 _KEY_NAMES: Final = ("api", "access", "auth", "private", "encryption", "signing", "account")
 """What makes a key secret, before an underscore or hyphen."""
 _ASSIGNED: Final = re.compile(
-    r"[\w-]{0,40}[\"'\]]{0,2}[ \t]{0,8}(?::[ \t]{0,4}[\w\[\]|. ]{1,40}=|:=|=>|[:=])[ \t]{0,8}"
-    r"(?:[\"'`](?P<quoted>[^\s\"'`<>{}()]{8,200})[\"'`]"
-    r"|(?P<bare>[A-Za-z0-9+/=_-]{16,200})(?=[\s,;]|$))"
+    r"[\w-]{0,40}+[\"'\]]{0,2}[ \t]{0,8}(?::[ \t]{0,4}[\w\[\]|. ]{1,40}+=|:=|=>|[:=])[ \t]{0,8}"
+    r"(?:[\"'`](?P<quoted>[^\s\"'`<>{}()]{8,200}+)[\"'`]"
+    r"|(?P<bare>[A-Za-z0-9+/=_-]{16,200}+)(?=[\s,;]|$))"
 )
 """A value given to a name that says it is secret: the only guess among the shapes."""
 
@@ -223,19 +228,18 @@ def _merge(hits: Iterable[SecretHit]) -> tuple[SecretHit, ...]:
 
 def _private_keys(text: str) -> Iterator[SecretHit]:
     """Find PEM private keys: whole, or cut off behind their first lines."""
-    at = 0
+    at = ending = 0
     while begin := _PEM_BEGIN.search(text, at):
         at = begin.end()
-        end = _PEM_END.search(text, at, at + _PEM_MAX)
-        if end:
-            stop = end.end()
-        else:
-            stop = at
-            while line := _PEM_LINE.match(text, stop):
-                stop = line.end()
+        if 0 <= ending < at:
+            ending = text.find("-----END ", at)
+        end = _PEM_END.match(text, ending) if 0 <= ending <= at + _PEM_MAX else None
+        stop = end.end() if end else at
+        while end is None and (line := _PEM_LINE.match(text, stop)):
+            stop = line.end()
         if _PEM_BODY.search(text, at, stop):
             yield SecretHit("PRIVATE_KEY", begin.start(), stop)
-            at = stop
+        at = stop
 
 
 def _token_hits(text: str, shapes: Iterable[_Shape]) -> Iterator[SecretHit]:
@@ -498,6 +502,8 @@ _MIN_DISTINCT: Final = 4
 _MASKS: Final = ("***", "###", "…", "■■■", "\ue000")
 _MIN_PIECE: Final = 12
 """Characters of the shortest piece of a long secret that blocks a text."""
+_MIN_SQUEEZED: Final = 8
+"""Letters and digits that a secret must have to be looked for without what stands between."""
 
 
 class Redactor:
@@ -509,7 +515,14 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         known = {part for secret in secrets for part in _parts(secret)}
-        self._squeezed = tuple(sorted({_squeeze(secret) for secret in known} - {""}))
+        spellings = sorted({one for secret in known for one in _spellings(_squeeze(secret))})
+        self._short = tuple(one for one in spellings if _MIN_SQUEEZED <= len(one) < _MIN_PIECE)
+        self._long = tuple(one for one in spellings if len(one) >= _MIN_PIECE)
+        self._grams = frozenset(
+            one[at : at + _MIN_PIECE]
+            for one in self._long
+            for at in range(len(one) - _MIN_PIECE + 1)
+        )
         forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
         self._literal = re.compile("|".join(map(re.escape, forms)) or r"(?!)")
         taken = {character for form in forms for character in form}
@@ -540,19 +553,23 @@ class Redactor:
         ) or self._holds_pieces(views)
 
     def _holds_pieces(self, views: Iterable[str]) -> bool:
-        squeezed = [_squeeze(view) for view in views]
-        return any(piece in view for piece in self._pieces() for view in squeezed)
+        """Tell whether a view holds a secret, or half of a long one, whatever stands between."""
+        for view in map(_squeeze, views):
+            if any(spelling in view for spelling in self._short):
+                return True
+            grams = (view[at : at + _MIN_PIECE] for at in range(len(view)))
+            if not self._grams.isdisjoint(grams) and any(piece in view for piece in self._pieces()):
+                return True
+        return False
 
     def _pieces(self) -> Iterator[str]:
-        """Yield what of each secret must not be seen: all of it, or any half of a long one."""
-        for secret in self._squeezed:
-            for spelling in (secret, secret[::-1], codecs.encode(secret, "rot13")):
-                size = max(_MIN_PIECE, -(-len(spelling) // 2))
-                if len(spelling) < size:
-                    yield spelling
-                    continue
-                for start in range(len(spelling) - size + 1):
-                    yield spelling[start : start + size]
+        for spelling in self._long:
+            size = max(_MIN_PIECE, -(-len(spelling) // 2))
+            yield from (spelling[at : at + size] for at in range(len(spelling) - size + 1))
+
+
+def _spellings(squeezed: str) -> tuple[str, str, str]:
+    return squeezed, squeezed[::-1], codecs.encode(squeezed, "rot13")
 
 
 def _precise_hits(text: str) -> Iterator[SecretHit]:
@@ -597,9 +614,8 @@ _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){10,}")
 
 def _views(text: str) -> Iterator[str]:
     """Yield a text and what a reader could make of it."""
-    bare = "".join(text.split("\u200b"))
-    for one in hidden_characters(bare):
-        bare = bare.replace(one.character, "")
+    unseen = {ord(one.character) for one in hidden_characters(text)}
+    bare = text.translate(dict.fromkeys(unseen))
     yield text
     yield bare
     yield html.unescape(bare)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.adapters.models.chat import ChatService
 from app.adapters.models.dashscope import DashScopeService
@@ -32,7 +32,7 @@ CHATTY_LOGGERS = ("openai", "httpx2", "httpcore2")
 class Choices:
     """What the operator chose about the model; each None leaves it to the table."""
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     model: str | None = None
     rpm: int | None = None

@@ -245,6 +245,11 @@ class PacedModel:
         return self._info
 
     @property
+    def quota(self) -> Quota:
+        """Return what the service allows, for a queue that several workers share."""
+        return self._quota
+
+    @property
     def rates(self) -> Rates:
         """Return what the model's tokens cost, for a purse."""
         info = self._info

@@ -592,8 +592,11 @@ class Jobs:
         *,
         worker_id: str | None = None,
         clock: Callable[[], float] = time.time,
+        at: Callable[[str], None] = lambda _place: None,
     ) -> None:
+        """Wire the jobs; ``at`` hears of the places where a fault test may kill the process."""
         self._store = store
+        self._at = at
         self._locks = locks
         self._pace = pace or Pace()
         self._wanted_id = worker_id
@@ -662,6 +665,7 @@ class Jobs:
             return STALE
         if job.attempts > MAX_ATTEMPTS:
             return self.desk.give_up(job, "it took its worker down too often")
+        self._at("after_claim")
         try:
             result = self._perform(work, job)
         except Halted:
@@ -675,7 +679,10 @@ class Jobs:
             log.exception("a job failed", extra={"job": key, "attempt": job.attempts})
             reason = error.message if isinstance(error, PostilError) else type(error).__name__
             return self.desk.try_again(job, reason)
-        return self.desk.settle(job, result)
+        self._at("before_settle")
+        settled = self.desk.settle(job, result)
+        self._at("after_done")
+        return settled
 
     def _perform(self, work: Work, job: Job) -> RunResult:
         match job.kind:

@@ -130,6 +130,8 @@ def opened(
     yield Bench(engine, store, worker, jobs)
     jobs.stop()
     DBOS.destroy(destroy_registry=True)
+    # a thread of the engine's that still reads closes its connection itself
+    sa.event.listen(engine, "checkin", lambda _connection, record: record.invalidate())
     engine.dispose()
 
 

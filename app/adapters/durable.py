@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeVar, cast, get_args, get_type_hints
 from dbos import DBOS, DBOSClient, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 
 from app import errors
+from app.adapters import crash
 from app.adapters.models.scheduler import NO_TIME, Attempt
 from app.core.job import Halted
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
@@ -71,9 +72,11 @@ def _step(
 
         def attempt() -> str:
             try:
-                return json.dumps({"value": encode(call(*args, **kwargs))})
+                value = call(*args, **kwargs)
             except errors.PostilError as error:
                 return json.dumps({"error": _encode_error(error)})
+            crash.at(f"{name}:unrecorded")
+            return json.dumps({"value": encode(value)})
 
         outcome = json.loads(DBOS.run_step({"name": name}, attempt))
         if "error" in outcome:
@@ -269,6 +272,7 @@ class DurableModel:
         if left <= 0:
             return _to_json(Fault(FaultKind.LIMITED, NO_TIME, attempt.usage))
         reply = self._model.ask_once(attempt.prompt)
+        crash.at("after_model_answer")
         return _to_json(self._model.next_step(attempt, reply, left))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from app.core.job import JobState
 from app.core.money import Usage
 
 
@@ -13,6 +15,8 @@ class Metrics:
     """Counters of one process, in a registry of its own."""
 
     def __init__(self) -> None:
+        self._count: Callable[[], Mapping[str, int]] = dict
+        self._oldest: Callable[[float], float | None] = lambda _now: None
         self.registry = CollectorRegistry()
         self.deliveries = Counter(
             "postil_deliveries",
@@ -63,11 +67,18 @@ class Metrics:
         if usage.cost_usd is not None:
             self.model_cost.inc(float(usage.cost_usd))
 
-    def watch_queue(self, count: Callable[[], Mapping[str, int]], age: Callable[[], float]) -> None:
-        """Ask these for the jobs by state and the queue's age whenever somebody looks."""
-        self._count, self.age = count, age
-        self.queue_age.set_function(age)
+    def watch_queue(
+        self, count: Callable[[], Mapping[str, int]], oldest: Callable[[float], float | None]
+    ) -> None:
+        """Ask for the jobs by state, and since when the oldest waits, whenever somebody looks."""
+        self._count, self._oldest = count, oldest
 
     def render(self) -> bytes:
         """Return the text a scraper reads."""
+        counts = self._count()
+        for state in JobState:
+            self.jobs.labels(state.value).set(counts.get(state.value, 0))
+        now = time.time()
+        oldest = self._oldest(now)
+        self.queue_age.set(0 if oldest is None else now - oldest)
         return generate_latest(self.registry)

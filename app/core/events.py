@@ -204,7 +204,7 @@ def sign(body: bytes, secret: bytes) -> str:
 MAX_NAME = 64
 _SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_EVENT = re.compile(rf"[a-z_]{{1,{MAX_NAME}}}")
+_EVENT = re.compile(rf"[a-z0-9_]{{1,{MAX_NAME}}}")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FULL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9._\[\]-]{1,100}")

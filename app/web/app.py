@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.adapters import crash
 from app.core.events import MAX_BODY, Delivery, Ping, read_event
 from app.errors import WebhookRejected
 
@@ -141,7 +142,9 @@ def _receive(doors: Doors, headers: Sequence[tuple[bytes, bytes]], body: bytes) 
     if isinstance(delivery.request, Ping):
         doors.count("ping", "pong")
         return JSONResponse({"status": "pong", "version": doors.version})
+    crash.at("after_verify")
     recorded = doors.accept(delivery)
+    crash.at("after_insert")
     doors.count(delivery.event, recorded.status)
     facts = {"event": delivery.event, "action": delivery.action, "delivery": delivery.guid}
     log.info("delivery", extra={**facts, "outcome": recorded.status, "note": recorded.note})

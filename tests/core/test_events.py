@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -351,6 +353,28 @@ def test_what_asks_nothing_of_us_is_ignored(event: str, action: str) -> None:
 @pytest.mark.parametrize("action", [None, 5, [], "x" * 100])
 def test_an_odd_action_is_ignored(action: object) -> None:
     assert isinstance(read({**OPENED, "action": action}), Ignored)
+
+
+def test_every_event_name_github_has_is_a_name() -> None:
+    assert isinstance(read({"action": "edited"}, "projects_v2_item"), Ignored)
+
+
+@pytest.mark.skipif("POSTIL_WEBHOOK_EXAMPLES" not in os.environ, reason="a download of CI's")
+def test_githubs_recorded_payloads_are_read_without_trouble() -> None:
+    """Replay the package @octokit/webhooks-examples, unpacked where the variable says."""
+    folder = Path(os.environ["POSTIL_WEBHOOK_EXAMPLES"])
+    events = [
+        event for file in folder.rglob("index.json") for event in json.loads(file.read_text())
+    ]
+    kinds = {
+        (event["name"], type(read(example, event["name"], None)))
+        for event in events
+        for example in event["examples"]
+    }
+    assert {name for name, kind in kinds if kind is ReviewRequest} == {"pull_request"}
+    assert {name for name, kind in kinds if kind is PullClosed} == {"pull_request"}
+    assert {name for name, kind in kinds if kind is RepositoryMoved} == {"repository"}
+    assert len(kinds) > 50
 
 
 def test_a_ping_is_a_ping_whatever_it_says() -> None:

@@ -109,7 +109,7 @@ def neutralise(text: str) -> str:
     at = 0
     while at < len(lines):
         opening = _FENCE.fullmatch(lines[at])
-        if opening is None:
+        if opening is None or at == len(lines) - 1:
             out.append(_line(lines[at]))
             at += 1
             continue

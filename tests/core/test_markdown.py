@@ -204,6 +204,12 @@ def test_only_zero_width_spaces_are_added(text: str) -> None:
     assert neutralise(text).replace(BREAK, "") == text
 
 
+@pytest.mark.parametrize("title", ["```mermaid", "```", "~~~ x", "# x", "- x", "@user", "a|b"])
+def test_one_line_stays_one_line(title: str) -> None:
+    assert "\n" not in neutralise(title)
+    assert Rendered(f"**x** {neutralise(title)}").text.replace(BREAK, "").strip() == f"x {title}"
+
+
 def test_plain_words_are_left_as_they_are() -> None:
     text = "The loop in `run()` never ends: `i` is not increased.\n\n- see `a|b`\n- and **this**"
     assert neutralise(text) == text

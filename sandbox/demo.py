@@ -101,7 +101,7 @@ def _at(comment: ReviewComment) -> int:
 
 def _plain(body: str) -> list[str]:
     """Take what Markdown and our marker add to a comment's words away, for a terminal."""
-    text = re.sub(r"<!--.*?-->|</?sub>|\*\*|\u200b", "", body, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->|</?(?:sub|span)>|\*\*|\u200b", "", body, flags=re.DOTALL)
     return [line for line in text.splitlines() if line.strip()]
 
 

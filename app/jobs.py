@@ -193,6 +193,14 @@ class JobStore(Protocol):
         """Forget old deliveries."""
         ...
 
+    def count_jobs(self) -> Mapping[str, int]:
+        """Count the jobs by state."""
+        ...
+
+    def oldest_due(self, now: float) -> float | None:
+        """Return since when the longest-waiting queued job could have run."""
+        ...
+
 
 class Locks(Protocol):
     """Which worker ids are alive."""
@@ -260,6 +268,16 @@ class Desk:
         if self._client is None:
             raise RuntimeError("the desk is not open")
         return self._client
+
+    # looked at
+
+    def count_jobs(self) -> Mapping[str, int]:
+        """Count the jobs by state."""
+        return self._store.count_jobs()
+
+    def oldest_due(self, now: float) -> float | None:
+        """Return since when the longest-waiting queued job could have run."""
+        return self._store.oldest_due(now)
 
     # asked for from outside
 

@@ -24,6 +24,7 @@ from app import errors
 from app.adapters import crash
 from app.adapters.models.scheduler import NO_TIME, Attempt
 from app.core.job import Halted
+from app.core.money import Usage
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
 from app.ports import Model, ModelInfo, OnReply
 
@@ -193,13 +194,18 @@ class DurableModel:
         queue: str,
         patience: float = 600.0,
         halted: Callable[[], bool] = _never,
+        heard: Callable[[Usage], None] = lambda _usage: None,
     ) -> None:
-        """Name the queue; ``patience`` is how many seconds one round of asking may take."""
+        """Name the queue; ``patience`` is how many seconds one round of asking may take.
+
+        ``heard`` is told what each single request used.
+        """
         self._model = model
         self._client = client
         self._queue = queue
         self._patience = patience
         self._halted = halted
+        self._heard = heard
 
         @DBOS.workflow(name=ASK_WORKFLOW, max_recovery_attempts=None)
         def ask(text: str, call: str, number: int, until: float) -> str:
@@ -272,6 +278,7 @@ class DurableModel:
         if left <= 0:
             return _to_json(Fault(FaultKind.LIMITED, NO_TIME, attempt.usage))
         reply = self._model.ask_once(attempt.prompt)
+        self._heard(reply.usage)
         crash.at("after_model_answer")
         return _to_json(self._model.next_step(attempt, reply, left))
 

@@ -15,6 +15,7 @@ from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.marks import Marks
 from app.adapters.github.reading import GitHubPulls
+from app.adapters.metrics import Metrics
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.answers import Answers
 from app.bootstrap.hosts import build_host
@@ -49,6 +50,7 @@ class Office:
     def __init__(self, settings: Settings) -> None:
         key = settings.github_private_key or ""
         self._settings = settings
+        self.metrics = Metrics()
         self._store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
         self._access = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
         self._marks = Marks(derive_key("marks", key))
@@ -65,7 +67,11 @@ class Office:
         self._reviewer = build_reviewer(
             model
             and DurableModel(
-                model, lambda: self._jobs.desk.client, queue=MODEL, halted=self._halted
+                model,
+                lambda: self._jobs.desk.client,
+                queue=MODEL,
+                halted=self._halted,
+                heard=self.metrics.count_model,
             ),
             durable(self._store, Traces, name="traces", halted=self._halted),
             durable(AnalyzerSuite(), Analyzers, name="analyzers", halted=self._halted),
@@ -125,6 +131,7 @@ class Office:
             return RunResult(JobState.SUPERSEDED, head_sha=done.head_sha)
         if isinstance(done, Skipped):
             return RunResult(JobState.SKIPPED, note=done.reason)
+        self.metrics.review_duration.observe(time.monotonic() - began)
         facts = {
             "repository": request.ref.repository,
             "number": request.ref.number,

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from threading import enumerate as all_threads
+from threading import main_thread
 
 from app.adapters.log import configure_logging
-from app.adapters.metrics import Metrics
 from app.bootstrap.server import Office, check_server_settings
 from app.settings import Settings
 from app.web.app import Doors, build_app
+from app.web.server import leave
 from app.web.server import serve as serve_http
 
 
 def serve(settings: Settings, role: str) -> int:
-    """Run the server until a signal; the exit code. Raises SettingsError before anything starts."""
+    """Run the server until a signal. Raises SettingsError before anything starts.
+
+    Returns the exit code, or leaves at once when a thread of a stopped job still waits for its
+    answer.
+    """
     check_server_settings(settings)
     configure_logging(settings.secrets)
     works = role != "web"
     office = Office(settings)
     with office.running(works=works) as jobs:
-        metrics = Metrics()
+        metrics = office.metrics
+        metrics.watch_queue(jobs.desk.count_jobs, jobs.desk.oldest_due)
         doors = Doors(
             accept=jobs.desk.accept,
             secrets=[secret.encode() for secret in settings.webhook_secrets],
@@ -29,4 +36,8 @@ def serve(settings: Settings, role: str) -> int:
             count=lambda event, outcome: metrics.deliveries.labels(event, outcome).inc(),
             app_id=settings.github_app_id,
         )
-        return 0 if serve_http(build_app(doors), settings.host, settings.port) else 1
+        started = serve_http(build_app(doors), settings.host, settings.port)
+    code = 0 if started else 1
+    if any(not thread.daemon for thread in all_threads() if thread is not main_thread()):
+        leave(code)
+    return code

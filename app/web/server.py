@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,9 +19,29 @@ STOP_SECONDS: Final = 10
 MAX_CONNECTIONS: Final = 512
 
 
-def build_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+class StoppableServer(uvicorn.Server):
+    """Returns from ``run`` after a signal, where uvicorn would raise it again and die of it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT end the server and nothing else."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def build_server(app: FastAPI, host: str, port: int) -> StoppableServer:
     """Build the server; its ``run`` returns after SIGTERM or SIGINT, when requests have ended."""
-    return uvicorn.Server(
+    return StoppableServer(
         uvicorn.Config(
             app,
             host=host,
@@ -43,3 +69,9 @@ def serve(app: FastAPI, host: str, port: int) -> bool:
     server = build_server(app, host, port)
     server.run()
     return server.started
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: what a thread still waits for is repeated at the next start."""
+    logging.shutdown()
+    os._exit(code)

@@ -19,6 +19,7 @@ from app.core.markdown import (
     hidden_characters,
     neutralise,
     suggestion_block,
+    table_cell,
 )
 
 ALLOWED = {"p", "ul", "ol", "li", "em", "strong", "del", "code", "pre", "br", "span"}
@@ -272,6 +273,27 @@ def test_a_code_span_shows_its_text(text: str) -> None:
 def test_a_code_span_shows_hidden_characters_of_a_file_name() -> None:
     assert code_span("rlo\u202epy.exe") == "`rlo<U+202E>py.exe`"
     assert code_span("") == "` `"
+
+
+TABLE = "| a | b |\n|---|---|\n| {} | end |\n"
+
+
+@pytest.mark.parametrize("text", ["`x | @user`", "`x\\| @user`", "`x\\\\| @user`", "a\\| @user |"])
+def test_a_table_cell_keeps_its_code_spans_whole(text: str) -> None:
+    for inner in (neutralise(text), code_span(text)):
+        rendered = Rendered(TABLE.replace("{}", table_cell(inner)))
+        assert not LIVE.search(rendered.words)
+        assert rendered.text.count("end") == 1
+        assert "user" in rendered.text
+
+
+@settings(max_examples=100)
+@given(st.text("`|\\@#a \n", max_size=20))
+def test_any_text_stays_in_its_cell(text: str) -> None:
+    for inner in (neutralise(text), code_span(text)):
+        rendered = Rendered(TABLE.replace("{}", table_cell(inner)))
+        assert not LIVE.search(rendered.words)
+        assert rendered.text.count("end") == 1
 
 
 def test_a_suggestion_is_the_text_itself_in_a_longer_fence() -> None:

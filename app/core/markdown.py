@@ -256,14 +256,6 @@ def code_span(text: str) -> str:
     return f"{ticks}{pad}{text}{pad}{ticks}"
 
 
-def table_cell(markdown: str) -> str:
-    """Fit Markdown into one cell of a table: a pipe would end the cell, even inside a code span.
-
-    A backslash before a pipe must not take away the one that escapes it.
-    """
-    return re.sub(r"(?<=\\)\|", f"{BREAK}|", markdown).replace("|", "\\|").replace("\n", " ")
-
-
 def _fenced(body: str, info: str) -> str:
     fence = "`" * max(3, _longest_run(body) + 1)
     return f"{fence}{info}\n{body}\n{fence}" if body else f"{fence}{info}\n{fence}"

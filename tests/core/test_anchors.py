@@ -204,11 +204,59 @@ def test_an_analyzers_finding_without_a_quote_stands_on_its_tag_or_nowhere() -> 
     assert place(replace(found, first="R10"), DIFF).note == NO_LINE
 
 
+def test_a_quote_in_the_tags_own_hunk_comes_before_a_nearer_one() -> None:
+    patch = "@@ -0,0 +1,4 @@\n+same\n+b\n+c\n+d\n@@ -0,0 +6,1 @@\n+same\n"
+    anchor = place(claim("R4", "same", path="a.py"), diff_of(a_py=patch)).anchor
+    assert anchor == Anchor("a.py", Side.RIGHT, 1, 1)
+
+
+def test_the_nearest_is_told_by_the_tags_side() -> None:
+    patch = "@@ -10,4 +10,1 @@\n-same\n-b\n-c\n-d\n+e\n@@ -30,3 +27,3 @@\n same\n-f\n+f\n g\n"
+    diff = diff_of(a_py=patch)
+    assert place(claim("L19", "same", path="a.py"), diff).anchor == Anchor(
+        "a.py", Side.LEFT, 10, 10
+    )
+    assert place(claim("R19", "same", path="a.py"), diff).anchor == Anchor(
+        "a.py", Side.RIGHT, 27, 27
+    )
+
+
+def test_of_two_that_are_equally_near_the_tags_side_wins() -> None:
+    diff = diff_of(a_py="@@ -1,1 +1,1 @@\n-same \n+same\n")
+    for tag, side in (("L9", Side.LEFT), ("R9", Side.RIGHT)):
+        placed = place(claim(tag, " same", path="a.py"), diff)
+        assert placed.anchor == Anchor("a.py", side, 1, 1)
+
+
+def test_an_empty_quote_does_not_stand_on_an_empty_line() -> None:
+    diff = diff_of(a_py="@@ -0,0 +1,2 @@\n+x\n+\n")
+    assert place(claim("R1", "", path="a.py"), diff).anchor is None
+    assert place(claim("R2", "", path="a.py"), diff).anchor == Anchor("a.py", Side.RIGHT, 2, 2)
+
+
+def test_an_exact_path_comes_before_what_it_could_mean() -> None:
+    diff = diff_of(a__x_py=TWO, x_py=TWO)
+    assert find_path("a/x.py", diff) == "a/x.py"
+    assert find_path("x.py", diff) == "x.py"
+    assert find_path("", diff_of(x_py=TWO)) is None
+
+
+def test_an_analyzers_quote_is_looked_for_like_any_other() -> None:
+    assert where(claim("R4", RETURN, source="analyzer:ruff")) == ("RIGHT", 2, 2)
+
+
 def test_a_short_line_agrees_with_its_own_quote_only() -> None:
     diff = diff_of(a_py="@@ -0,0 +1,4 @@\n+}\n+x = {}\n+}\n+ab}\n")
     placed = place(claim("R3", "}", path="a.py"), diff)
     assert (placed.anchor, placed.note) == (Anchor("a.py", Side.RIGHT, 3, 3), "")
     assert place(claim("R4", "}", path="a.py"), diff).anchor == Anchor("a.py", Side.RIGHT, 3, 3)
+    assert place(claim("R2", "x", path="a.py"), diff).anchor is None
+
+
+def test_a_small_part_of_a_long_line_is_no_quote() -> None:
+    diff = diff_of(a_py="@@ -0,0 +1,1 @@\n+" + "word " * 20 + "\n")
+    assert place(claim("R1", "word word", path="a.py"), diff).anchor is None
+    assert place(claim("R1", "word " * 10, path="a.py"), diff).anchor is not None
 
 
 def test_a_line_that_was_shown_cut_is_found_by_what_was_shown() -> None:

@@ -140,5 +140,16 @@ def test_a_file_indented_with_tabs_keeps_its_tabs() -> None:
     assert why_not("\tif xs:\n        return 0", head=head) == "it mixes tabs and spaces"
 
 
+def test_an_unindented_place_takes_the_files_indentation() -> None:
+    spaces, tabs = "def f():\n    return 1\n\t\n", "def f():\n\treturn 1"
+    assert why_not(spaces, tags=("R5", "R5"), lines=(5, 5)) is None
+    assert why_not(tabs, tags=("R5", "R5"), lines=(5, 5)) == "it mixes tabs and spaces"
+
+
+def test_a_finding_without_lines_has_no_suggestion() -> None:
+    finding = Finding("a.py", "", "", "", Severity.MAJOR, Category.BUG, "t", "w", suggestion=GOOD)
+    assert check_suggestion(finding, None, HEAD, "a.py") == "the lines it replaces are not at hand"
+
+
 def test_a_language_without_a_parser_is_judged_by_the_rest() -> None:
     assert why_not("    return (total", path="a.unknown") is None

@@ -52,6 +52,7 @@ SLICE_TOKENS = 600
 MANIFESTS_READ = 20
 POLICY_PATHS = (".postil.toml", ".github/postil.toml")
 NO_MODEL_WISHED = "no-model"
+LOW_TRUST = "what {model} says is shown only where a deterministic check agrees (evidence {rung})"
 TOO_LARGE = "too large for one request"
 UNKNOWN_MODEL = ModelInfo("none", "none", context_tokens=32_768, max_output_tokens=4096)
 """What a plan reckons with when no model is configured."""
@@ -207,6 +208,11 @@ class Reviewer:
         trusted, below = self._trusted(kept)
         mended = [with_checked_suggestion(one, texts) for one in trusted]
         asked = None if wishes.no_model or self.model is None else self.model.info
+        trust = (
+            (LOW_TRUST.format(model=asked.name, rung=asked.min_rung),)
+            if asked and asked.min_rung != Rung.E0
+            else ()
+        )
         return Result(
             run_id=run_id,
             ledger=looks.ledger,
@@ -223,7 +229,7 @@ class Reviewer:
             usage=looks.usage,
             brief=looks.brief,
             outage=looks.outage,
-            notes=(*policy.notes, *diff.notes, *report.notes, *looks.notes),
+            notes=(*policy.notes, *diff.notes, *report.notes, *looks.notes, *trust),
             reused=looks.reused,
             fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
             planned=wishes.plan_only,

@@ -11,10 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from app import __version__
 from app.core.findings import Severity
 from app.core.policy import Effort
 from app.errors import PostilError, UserError
@@ -34,13 +34,19 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def run(arguments: Sequence[str], *, serve: Callable[[Settings, str], int]) -> int:
+def run(
+    arguments: Sequence[str],
+    *,
+    serve: Callable[[Settings, str], int],
+    act: Callable[[], int],
+) -> int:
     """Run one command and return its exit code; errors become one sentence on stderr.
 
-    ``serve`` runs the webhook server with settings and role: it stands beside this module.
+    ``serve`` runs the webhook server with settings and role, ``act`` one step of a workflow: they
+    stand beside this module.
     """
     try:
-        options = _parser().parse_args(arguments, argparse.Namespace(serve=serve))
+        options = _parser().parse_args(arguments, argparse.Namespace(serve=serve, act=act))
         return int(options.run(options))
     except UserError as error:
         _complain(error.message)
@@ -74,13 +80,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 complete, gate passed; 1 gate failed; 2 usage or configuration; "
         "3 something was not reviewed; 130 interrupted.",
     )
-    parser.add_argument("--version", action="version", version=f"postil {version('postil')}")
+    parser.add_argument("--version", action="version", version=f"postil {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_review(commands.add_parser("review", help="review a change"), plan=False)
     _add_review(commands.add_parser("plan", help="the same without a model call"), plan=True)
     server = commands.add_parser("serve", help="the webhook server")
     server.add_argument("--role", choices=("all", "web", "worker"), default="all")
     server.set_defaults(run=_serve)
+    action = commands.add_parser("action", help="one step of a GitHub workflow")
+    action.set_defaults(run=_act)
     providers = commands.add_parser("providers", help="the table of model services")
     providers.set_defaults(run=_providers)
     doctor = commands.add_parser("doctor", help="what is configured, what is reachable")
@@ -160,7 +168,7 @@ def _render(result: Result, options: argparse.Namespace) -> str:
     if options.format == "sarif":
         from app.core.sarif import to_sarif  # noqa: PLC0415 - see the module's docstring
 
-        report = to_sarif(result.findings, tool_version=version("postil"), head_sha=result.head_sha)
+        report = to_sarif(result.findings, tool_version=__version__, head_sha=result.head_sha)
         return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     if options.format == "markdown":
         from app.core.review import to_markdown  # noqa: PLC0415 - see the module's docstring
@@ -187,6 +195,10 @@ def _write(text: str, output: Path | None) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     return int(options.serve(Settings.read(os.environ), options.role))
+
+
+def _act(options: argparse.Namespace) -> int:
+    return int(options.act())
 
 
 def _providers(_: argparse.Namespace) -> int:

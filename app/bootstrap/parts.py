@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def build_chosen_model(
         allow_insecure=settings.allow_insecure,
     )
     return build_model(provider, choices, effort=effort.value)
+
+
+def refuse_cap_without_prices(model: Model | None, cap: Decimal | None) -> None:
+    """Refuse a cost cap that can't be kept. Raises SettingsError naming the mend."""
+    if cap is not None and model and not model.info.prices:
+        raise SettingsError(
+            f"no price is known for {model.info.provider}/{model.info.name}, so no cost "
+            "cap can be kept: state its prices in POSTIL_PROVIDERS_FILE"
+        )
 
 
 def build_reviewer(

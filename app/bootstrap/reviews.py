@@ -15,7 +15,13 @@ from app.adapters.analyzers.suite import AnalyzerSuite
 from app.adapters.git import LocalCheckout, PinnedDiff
 from app.adapters.progress import Progress
 from app.adapters.store import Store, open_engine
-from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, derive_key
+from app.bootstrap.parts import (
+    ModelWish,
+    build_chosen_model,
+    build_reviewer,
+    derive_key,
+    refuse_cap_without_prices,
+)
 from app.core.diff import parse_patch_text
 from app.core.policy import Policy
 from app.core.review import Result
@@ -131,11 +137,7 @@ def _policy_of(change: Change) -> Policy:
 def _reviewer(asked: Asked, settings: Settings, policy: Policy, progress: Progress) -> Reviewer:
     effort = asked.wishes.effort or policy.effort
     model = None if asked.wishes.no_model else build_chosen_model(settings, asked.model, effort)
-    if asked.wishes.max_cost_usd is not None and model and not model.info.prices:
-        raise SettingsError(
-            f"no price is known for {model.info.provider}/{model.info.name}, so no cost "
-            "cap can be kept: state its prices in POSTIL_PROVIDERS_FILE"
-        )
+    refuse_cap_without_prices(model, asked.wishes.max_cost_usd)
     return build_reviewer(
         model,
         open_traces(),

@@ -1,4 +1,4 @@
-"""``postil`` and ``python -m app``: every command; a server and a step are loaded when asked for."""
+"""``postil`` and ``python -m app``: every command; a server and a step load when asked for."""
 
 from __future__ import annotations
 

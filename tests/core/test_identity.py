@@ -223,6 +223,14 @@ def test_a_tools_words_come_before_a_models() -> None:
     assert found.agreeing == (calm,)
 
 
+def test_two_tools_that_agree_keep_the_words_of_the_louder() -> None:
+    loud = at(2, source="analyzer:a", title="A secret", severity=Severity.CRITICAL, why="Revoke.")
+    quiet = at(2, source="analyzer:b", title="Secret found", severity=Severity.MINOR, why="Look.")
+    (found,) = cluster([quiet, loud])
+    assert found.placed == loud
+    assert found.agreeing == (quiet,)
+
+
 def test_findings_without_an_anchor_merge_when_they_say_and_quote_the_same() -> None:
     lost = Placed(claim(quote="x"), None, "n", PATH)
     assert len(cluster([lost, lost])) == 1

@@ -75,6 +75,15 @@ def test_a_fingerprint_survives_moved_lines_and_other_words() -> None:
     assert int(fingerprint(one, DIFF), 16) >= 0
 
 
+def test_a_removed_line_is_known_by_the_code_it_held() -> None:
+    diff = diff_of("-gone = 1", "+come = 2", start=7)
+    later = diff_of("-gone = 1", "+came = 3", start=9)
+    left = Placed(CLAIM, Anchor(PATH, Side.LEFT, 7, 7), "", PATH)
+    moved = Placed(CLAIM, Anchor(PATH, Side.LEFT, 9, 9), "", PATH)
+    assert fingerprint(left, diff) == fingerprint(moved, later)
+    assert fingerprint(at(7), diff) != fingerprint(at(9), later)
+
+
 def test_a_fingerprint_does_not_depend_on_where_the_claim_ends() -> None:
     assert fingerprint(at(2, 2), DIFF) == fingerprint(at(2, 4), DIFF)
 
@@ -110,6 +119,9 @@ def test_a_finding_without_an_anchor_is_known_by_its_quote() -> None:
     lost = Placed(claim(quote="x  y"), None, "n", PATH)
     other = Placed(claim(quote="x y", first="R9"), None, "n", PATH)
     assert fingerprint(lost, DIFF) == fingerprint(other, DIFF)
+    elsewhere = Placed(replace(lost.finding, path="z.py"), None, "n")
+    assert fingerprint(elsewhere, DIFF) != fingerprint(Placed(lost.finding, None, "n"), DIFF)
+    assert fingerprint(replace(lost, path="z.py"), DIFF) == fingerprint(elsewhere, DIFF)
 
 
 def test_equal_findings_on_equal_code_are_told_apart_by_their_order() -> None:
@@ -183,6 +195,7 @@ def test_the_same_claim_is_made_once(one: Placed, other: Placed) -> None:
 )
 def test_different_claims_stay_apart(one: Placed, other: Placed) -> None:
     assert len(cluster([one, other])) == 2
+    assert len(cluster([other, one])) == 2
 
 
 def test_a_merged_claim_keeps_the_highest_severity_and_what_only_one_says() -> None:
@@ -196,6 +209,11 @@ def test_a_merged_claim_keeps_the_highest_severity_and_what_only_one_says() -> N
     assert finding.severity is Severity.CRITICAL
     assert finding.title == "Crash on empty input"
     assert finding.why == "Second.\n\nDivision by zero\n\nFirst."
+
+
+def test_what_is_said_twice_is_written_once() -> None:
+    (found,) = cluster([at(2, why="Once."), at(2, why="Once."), at(2, title=" ", why="")])
+    assert found.placed.finding.why == "Once."
 
 
 def test_a_tools_words_come_before_a_models() -> None:
@@ -303,6 +321,12 @@ def test_a_marker_is_read_back_where_it_was_made() -> None:
     assert read_markers(make_marker(KEY, "review", key, 7, 3, SHA), KEY, 7, 3) == (
         Marker("review", key, SHA),
     )
+
+
+def test_every_marker_of_a_body_is_read_up_to_a_cap() -> None:
+    names = [f"{number:016x}" for number in range(600)]
+    body = "\n".join(make_marker(KEY, "finding", name, 7, 3, SHA) for name in names)
+    assert [marker.fingerprint for marker in read_markers(body, KEY, 7, 3)] == names[:500]
 
 
 @pytest.mark.parametrize(

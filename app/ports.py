@@ -158,8 +158,6 @@ class ModelInfo:
     """How long a chunk it reviews well, and in bearable time."""
     least_output: int = 0
     """How long an answer may be whatever limit is asked for: the service takes none."""
-    low_credits: float | None = None
-    """Fewer credits than these left on the account are worth a warning."""
 
 
 OnReply = Callable[[int, Reply], None]

@@ -41,7 +41,8 @@ class Usage:
     ``completion_tokens`` includes ``reasoning_tokens``, ``prompt_tokens`` includes
     ``cached_tokens``. ``uncounted`` of the requests were not counted by the service (no usage, no
     answer, a cut connection): for them our own count stands here, at its worst. ``credits_left``
-    is what the account had left after them, where the service tells.
+    is what the account had left after them, where the service tells, and ``credits_low`` whether
+    that is little.
     """
 
     requests: int = 0
@@ -52,6 +53,7 @@ class Usage:
     cost_usd: Decimal | None = None
     uncounted: int = 0
     credits_left: float | None = None
+    credits_low: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         """Add two usages; a cost that is unknown on a side that asked leaves the sum unknown."""
@@ -64,6 +66,7 @@ class Usage:
             cost_usd=_sum_cost(self, other),
             uncounted=self.uncounted + other.uncounted,
             credits_left=_least(self.credits_left, other.credits_left),
+            credits_low=self.credits_low or other.credits_low,
         )
 
 
@@ -223,35 +226,15 @@ def worst_case(prompts: Sequence[Prompt], rates: Rates) -> Estimate:
     )
 
 
-def compose_receipt(usage: Usage, low_credits: float | None = None) -> str:
-    """Compose the receipt's one line; warn when fewer credits are left than ``low_credits``."""
-    if not usage.requests:
-        return "No model was asked."
-    tokens = f"{usage.prompt_tokens:,} prompt tokens"
-    if usage.cached_tokens:
-        tokens += f" ({usage.cached_tokens:,} cached)"
-    tokens += f" and {usage.completion_tokens:,} answer tokens"
-    if usage.reasoning_tokens:
-        tokens += f" ({usage.reasoning_tokens:,} reasoning)"
-    cost = "price unknown" if usage.cost_usd is None else f"${format_usd(usage.cost_usd)}"
-    requests = "1 request" if usage.requests == 1 else f"{usage.requests} requests"
-    line = f"{requests}, {tokens}: {cost}."
+def compose_notes(usage: Usage) -> tuple[str, ...]:
+    """Say what a receipt adds to its numbers: what was not counted, what credits are left."""
+    notes: list[str] = []
     if usage.uncounted:
-        line += (
-            f" The service did not count {usage.uncounted} of them; they stand at our own count."
-        )
+        notes.append(f"{usage.uncounted} not counted by the service, so taken at our own count")
     if usage.credits_left is not None:
-        line += f" {usage.credits_left:,g} credits are left."
-        if low_credits is not None and usage.credits_left < low_credits:
-            line += " That is little: top the account up."
-    return line
-
-
-def format_usd(amount: Decimal) -> str:
-    """Write an amount with at least two digits and at most six after the point, rounded up."""
-    if amount == amount.quantize(Decimal("0.01")):
-        return f"{amount:.2f}"
-    return str(amount.quantize(Decimal("0.000001"), rounding="ROUND_UP").normalize())
+        low = ", which is little: top the account up" if usage.credits_low else ""
+        notes.append(f"{usage.credits_left:,g} credits left{low}")
+    return tuple(notes)
 
 
 def _sum_cost(one: Usage, other: Usage) -> Decimal | None:

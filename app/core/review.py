@@ -14,7 +14,7 @@ from app.core.evidence import Dropped, Rung, Weighed
 from app.core.findings import MODEL, Severity
 from app.core.ledger import Conclusion, Ledger, Row, UnitState, Verdict, conclude, verdict
 from app.core.markdown import clip, code_span, neutralise, suggestion_block
-from app.core.money import Estimate, Usage
+from app.core.money import Estimate, Usage, compose_notes
 from app.core.pull import PullRequest
 
 BODY_CAP = 60_000
@@ -316,7 +316,7 @@ def receipt(result: Result) -> str:
     if result.reused:
         parts.append(f"{_count(result.reused, 'answer')} reused")
     parts.append("price not known" if usage.cost_usd is None else money(usage.cost_usd))
-    return " · ".join(parts)
+    return " · ".join([*parts, *compose_notes(usage)])
 
 
 def money(amount: Decimal) -> str:

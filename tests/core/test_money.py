@@ -16,8 +16,7 @@ from app.core.money import (
     Purse,
     Rates,
     Usage,
-    compose_receipt,
-    format_usd,
+    compose_notes,
     price,
     tier_of,
     worst_case,
@@ -145,31 +144,11 @@ def test_settling_gives_back_what_was_not_spent() -> None:
     )
 
 
-def test_a_receipt_tells_what_was_used() -> None:
-    usage = Usage(2, 1200, 300, 100, 50, Decimal("0.0012"), uncounted=1, credits_left=3.5)
-    assert compose_receipt(usage, low_credits=5) == (
-        "2 requests, 1,200 prompt tokens (100 cached) and 300 answer tokens (50 reasoning):"
-        " $0.0012. The service did not count 1 of them; they stand at our own count."
-        " 3.5 credits are left. That is little: top the account up."
+def test_a_receipt_adds_what_was_not_counted_and_what_credits_are_left() -> None:
+    usage = Usage(requests=2, uncounted=1, credits_left=3.5, credits_low=True)
+    assert compose_notes(usage) == (
+        "1 not counted by the service, so taken at our own count",
+        "3.5 credits left, which is little: top the account up",
     )
-
-
-def test_a_receipt_says_when_the_price_is_unknown_and_when_nothing_was_asked() -> None:
-    assert compose_receipt(Usage(requests=1)).endswith("answer tokens: price unknown.")
-    assert compose_receipt(Usage()) == "No model was asked."
-    assert "little" not in compose_receipt(Usage(requests=1, credits_left=9), low_credits=5)
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        ("0", "0.00"),
-        ("1.5", "1.50"),
-        ("0.0012", "0.0012"),
-        ("0.00000001", "0.000001"),
-        ("12345.678", "12345.678"),
-        ("1E+1", "10.00"),
-    ],
-)
-def test_amounts_are_written_plainly(amount: str, text: str) -> None:
-    assert format_usd(Decimal(amount)) == text
+    assert compose_notes(Usage(credits_left=9000.0)) == ("9,000 credits left",)
+    assert compose_notes(Usage(requests=1)) == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 
 from app.adapters.models.chat import ChatService
@@ -24,8 +23,6 @@ from app.ports import ModelInfo
 
 SECOND_LOOK = (Task.REFUTE, Task.DECIDE)
 """The tasks that a deep review gives to its ``verify`` model."""
-CHATTY_LOGGERS = ("openai", "httpx2", "httpcore2")
-"""Libraries that write whole prompts to the log when the environment asks them to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,6 @@ def build_model(
 
     ``deadline`` is in seconds, for one round of asking.
     """
-    for name in CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
     routing = _routing(provider, choices.model)
     main = _part(provider, routing.fast if effort == "quick" else routing.main)
     verify = _part(provider, routing.verify)
@@ -81,7 +76,6 @@ def build_model(
         min_rung=provider.min_rung,
         chunk_tokens=provider.chunk_tokens,
         least_output=dearest.rates.least_output,
-        low_credits=provider.low_credits,
     )
     quota = Quota(
         rpm=choices.rpm or figures.rpm,

@@ -136,8 +136,13 @@ def _whole(prompt: Prompt, mode: Mode, heard: Heard) -> str:
 
 def _counted(asked: Asked, prompt: Prompt, heard: Heard, text: str) -> Usage:
     usage = heard.usage or _own_count(prompt, asked.rates, text)
-    cost = price(usage, asked.rates.tiers)
-    return replace(usage, cost_usd=cost, credits_left=heard.credits_left)
+    left, little = heard.credits_left, asked.provider.low_credits
+    return replace(
+        usage,
+        cost_usd=price(usage, asked.rates.tiers),
+        credits_left=left,
+        credits_low=left is not None and little is not None and left < little,
+    )
 
 
 def _own_count(prompt: Prompt, rates: Rates, text: str) -> Usage:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.findings import Category, Finding, Severity, parse_review_answer
-from app.core.money import Usage, compose_receipt
+from app.core.money import Usage
 from app.core.prompts import Answer, Fault, Message, Prompt, Reply, Task
 from app.errors import AnswerRejected
 from app.ports import Model
@@ -104,7 +104,8 @@ class Grade:
             f" {self.found} of {self.planted} planted bugs found, {self.alarms} false alarms,"
             f" {self.seconds / self.asked:.1f} seconds an answer."
         )
-        return (measured, may, compose_receipt(self.usage), *self.faults)
+        used = f"It used {self.usage.prompt_tokens:,} and {self.usage.completion_tokens:,} tokens."
+        return (measured, may, used, *self.faults)
 
 
 def probe(model: Model, clock: Callable[[], float] = time.monotonic) -> Grade:

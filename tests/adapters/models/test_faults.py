@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import socket
 from collections.abc import Sequence
@@ -204,7 +205,12 @@ ODD_SUCCESSES = {
     ),
     "a nesting bomb": Act(body=b"[" * 100_000),
     "a body cut by TCP": Act(cut=40),
-    "gzip that was not asked for": Act(body=b"\x1f\x8b", headers={"content-encoding": "gzip"}),
+    "gzip that was not asked for": Act(
+        body=gzip.compress(
+            b'{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "{}"}}]}'
+        ),
+        headers={"content-encoding": "gzip"},
+    ),
 }
 
 

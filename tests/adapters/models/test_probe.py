@@ -24,7 +24,7 @@ def test_a_model_that_finds_what_was_planted_may_review() -> None:
     lines = grade(SEES_ALL)
     assert "4 of 4 answers in the right form, 3 of 3 planted bugs found, 0 false alarms" in lines[0]
     assert "may review on its own" in lines[1]
-    assert "4 requests" in lines[2]
+    assert lines[2].startswith("It used ")
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,13 @@ def test_segmind_names_the_model_in_the_path_by_effort(effort: str, model: str) 
 
 
 def test_segmind_tells_the_credits_left() -> None:
-    with ModelServer("segmind", credits_left=8) as server:
+    with ModelServer("segmind", credits_left=6) as server:
         model = build(server)
-        usage = model.ask_once(make_prompt()).usage + model.ask_once(make_prompt()).usage
+        first, second = (model.ask_once(make_prompt()).usage for _ in range(2))
 
-    assert usage.credits_left == 6
+    assert (first.credits_left, first.credits_low) == (5, False)
+    assert (second.credits_left, second.credits_low) == (4, True)
+    assert (first + second).credits_left == 4
 
 
 @pytest.mark.parametrize(

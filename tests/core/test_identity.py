@@ -186,6 +186,7 @@ def test_the_same_claim_is_made_once(one: Placed, other: Placed) -> None:
         (at(2), at(4)),
         (at(2), at(3, title="Wrong result")),
         (at(2), at(2, category=Category.SECURITY)),
+        (at(2), at(2, title="Wrong result", category=Category.DATA)),
         (at(2), replace(at(2), anchor=Anchor(PATH, Side.LEFT, 2, 2))),
         (at(2), replace(at(2), anchor=Anchor("b.py", Side.RIGHT, 2, 2), path="b.py")),
         (at(2), at(2, title="Unused name", why="", source="analyzer:ruff", rule="F401")),
@@ -209,6 +210,14 @@ def test_a_merged_claim_keeps_the_highest_severity_and_what_only_one_says() -> N
     assert finding.severity is Severity.CRITICAL
     assert finding.title == "Crash on empty input"
     assert finding.why == "Second.\n\nDivision by zero\n\nFirst."
+
+
+def test_a_merged_claim_takes_the_scenario_that_is_there_and_does_not_grow_for_ever() -> None:
+    (found,) = cluster([at(2, why="x" * 2_000), at(2, scenario="mean([])"), at(2, scenario="f()")])
+    assert found.placed.finding.scenario == "mean([])"
+    assert found.placed.finding.why == "x" * 2_000
+    (found,) = cluster([at(2, scenario="f()"), at(2, scenario="g()")])
+    assert found.placed.finding.scenario == "f()"
 
 
 def test_what_is_said_twice_is_written_once() -> None:

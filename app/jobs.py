@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ MODEL: Final = "model"
 JOB_WORKFLOW: Final = "postil_job"
 
 TRIES_TO_RECORD: Final = 3
+MAX_TOGETHER: Final = 64
 DAY: Final = 24 * 3600.0
 KEEP_DELIVERIES: Final = 30 * DAY
 """Longer than GitHub can repeat one
@@ -122,7 +124,7 @@ class Pace:
     patience: float = DAY
     tend: float = 15.0
     grace: float = 15.0
-    poll: float = 0.1
+    poll: float = 0.2
     reviews: int = 4
     chores: int = 4
     model: int = 8
@@ -226,6 +228,8 @@ class Desk:
         self._pace = pace
         self._clock = clock
         self._client: DBOSClient | None = None
+        self._waiting: deque[_Slot] = deque()
+        self._turn = threading.Lock()
 
     def open(self) -> None:
         """Prepare the durable engine's tables and queues; from now on jobs can be asked for."""
@@ -252,7 +256,7 @@ class Desk:
             MODEL,
             worker_concurrency=pace.model,
             limiter={"limit": limits, "period": 60.0} if limits else None,
-            polling_interval_sec=pace.poll,
+            polling_interval_sec=pace.poll / 2,
         )
         self._client = client
 
@@ -282,18 +286,38 @@ class Desk:
     # asked for from outside
 
     def accept(self, delivery: Delivery) -> Outcome:
-        """Record a delivery, its job and its workflow, all or nothing."""
+        """Record a delivery, its job and its workflow, all or nothing.
+
+        Deliveries that come at the same time share a transaction, so that a burst of them does not
+        wait for as many writes to the disk, one after the other.
+        """
         if isinstance(delivery.request, Ping):
             return Outcome("pong")
+        slot = _Slot(delivery)
+        self._waiting.append(slot)
+        with self._turn:
+            while not slot.tried:
+                self._record_together()
+        return slot.outcome
+
+    def _record_together(self) -> None:
+        """Record what waits, in the order of pulls: so no two servers wait for each other."""
+        slots = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
+        for slot in slots:
+            slot.tried = True
+        slots.sort(key=lambda slot: _pull_of(slot.delivery.request))
         for _ in range(TRIES_TO_RECORD):
             try:
                 with self._store.begin() as connection:
-                    return self._receive(connection, delivery)
+                    outcomes = [self._receive(connection, slot.delivery) for slot in slots]
             except OperationalError as error:
-                log.warning("could not record a delivery", extra={"reason": str(error.orig)})
-                if "locked" not in str(error.orig):
-                    break
-        return Outcome("unavailable")
+                log.warning("could not record deliveries", extra={"reason": str(error.orig)})
+                if not any(word in str(error.orig) for word in ("locked", "deadlock")):
+                    return
+            else:
+                for slot, outcome in zip(slots, outcomes, strict=True):
+                    slot.outcome = outcome
+                return
 
     def arm(self, request: ReviewRequest) -> Verdict:
         """Ask for a review; asking again for the same cause changes nothing."""
@@ -784,6 +808,22 @@ class Jobs:
         )
         if old:
             self.desk.client.delete_workflows([workflow.workflow_id for workflow in old])
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A delivery that waits to be recorded, and what became of it; mutable, for its thread."""
+
+    delivery: Delivery
+    outcome: Outcome = Outcome("unavailable")
+    tried: bool = False
+
+
+def _pull_of(request: Request) -> tuple[int, int]:
+    """Return which pull a request is about; (0, 0) when it is about none or many."""
+    if isinstance(request, ReviewRequest | CommandRequest | PullClosed):
+        return request.ref.repository_id, request.ref.number
+    return 0, 0
 
 
 STALE: Final = "stale"

@@ -51,6 +51,8 @@ SLICE_TOKENS = 600
 """Tokens of context shown with one unit."""
 MANIFESTS_READ = 20
 POLICY_PATHS = (".postil.toml", ".github/postil.toml")
+CUT_PER_TOKEN = 2
+"""Characters that one piece of a hunk may have for each token of a chunk: it must fit in one."""
 NO_MODEL_WISHED = "no-model"
 LOW_TRUST = "what {model} says is shown only where a deterministic check agrees (evidence {rung})"
 TOO_LARGE = "too large for one request"
@@ -189,9 +191,8 @@ class Reviewer:
         began = self.clock()
         diff = parse_diff(change.raw.files, change.raw.notes)
         shown, planted = mask_diff(diff)
-        ledger = open_ledger(
-            shown, policy, generated=generated_paths(change, shown), cut=Cut(boundaries=cut_at)
-        )
+        cut = Cut(boundaries=cut_at, characters=CUT_PER_TOKEN * self._info.chunk_tokens)
+        ledger = open_ledger(shown, policy, generated=generated_paths(change, shown), cut=cut)
         sources = read_sources(change, diff, ledger)
         texts = read_texts(sources, diff)
         report = self._analyze(() if wishes.plan_only else sources)
@@ -237,6 +238,10 @@ class Reviewer:
             duration_s=self.clock() - began,
         )
 
+    @property
+    def _info(self) -> ModelInfo:
+        return self.model.info if self.model else UNKNOWN_MODEL
+
     def _analyze(self, sources: Sequence[SourceFile]) -> AnalyzersReport:
         if not sources:
             return AnalyzersReport(())
@@ -256,7 +261,7 @@ class Reviewer:
         known: tuple[Finding, ...],
     ) -> Looks:
         """Cut the planned units into chunks, and price asking about all of them."""
-        info = self.model.info if self.model else UNKNOWN_MODEL
+        info = self._info
         rates = Rates(info.prices, info.token_factor, info.least_output)
         if wishes.no_model:
             ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)

@@ -60,8 +60,6 @@ def to_text(result: Result, *, colour: bool, width: int = WIDTH) -> str:
 
 
 def _headline(result: Result) -> Text:
-    if result.verdict is Verdict.PLANNED:
-        return Text(_plan_line(result), "bold")
     style = {
         Verdict.CLEAN: "bold green",
         Verdict.FINDINGS: "bold",
@@ -70,15 +68,6 @@ def _headline(result: Result) -> Text:
         Verdict.PLANNED: "bold",
     }[result.verdict]
     return Text(headline(result), style)
-
-
-def _plan_line(result: Result) -> str:
-    estimate = result.estimate
-    requests = "1 request" if estimate.requests == 1 else f"{estimate.requests:,} requests"
-    return (
-        f"Plan: {requests}, {estimate.prompt_tokens:,} prompt tokens, at most "
-        f"{estimate.max_completion_tokens:,} completion tokens"
-    )
 
 
 def _print_finding(console: Console, lines: Lines, finding: Weighed) -> None:

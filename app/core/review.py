@@ -175,6 +175,8 @@ def to_markdown(result: Result) -> str:
 def headline(result: Result) -> str:
     """Say what the run came to in one line; anything unreviewed is counted in it."""
     ledger = result.ledger
+    if result.planned:
+        return plan_line(result.estimate)
     changed = ledger.changed_lines
     found = count_findings(result.findings)
     open_rows = ledger.unreviewed
@@ -196,6 +198,14 @@ def headline(result: Result) -> str:
         else f"all {_count(changed, 'changed line')} reviewed"
     )
     return f"{found}, {covered}" if result.findings else f"No findings, {covered}"
+
+
+def plan_line(need: Estimate) -> str:
+    """Say what asking about everything would need at most."""
+    return (
+        f"Plan: {_count(need.requests, 'request')}, {need.prompt_tokens:,} prompt tokens, at most "
+        f"{need.max_completion_tokens:,} completion tokens"
+    )
 
 
 def count_findings(findings: Sequence[Weighed]) -> str:

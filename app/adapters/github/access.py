@@ -18,7 +18,7 @@ from github.Auth import AppAuth, Token
 from pydantic import BaseModel
 
 from app.adapters.github.client import Client, RenewableAuth, Site
-from app.adapters.github.quota import Clock, Quota, Sleep
+from app.adapters.github.quota import Clock, Pace, Quota, Sleep
 from app.adapters.github.shapes import Account, App, Installation, MintedToken, Repository
 from app.adapters.github.transport import Timeouts
 from app.core.pull import PullRef
@@ -34,8 +34,10 @@ PERMISSIONS: Mapping[str, str] = {
 
 RENEW_BEFORE_S = 300
 """A token lives an hour; it is not used in its last minutes."""
-JWT_BACKDATED_S, JWT_LIFE_S = 60, 540
-"""https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app"""
+JWT_BACKDATED_S, JWT_LIFE_S = 120, 420
+"""GitHub takes no token from the future and none that ends in more than ten minutes: this one
+bears a clock that is two minutes off either way.
+https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app"""
 KEY_NAME = "POSTIL_GITHUB_PRIVATE_KEY"
 VIEWER = "query { viewer { login databaseId } }"
 
@@ -88,8 +90,10 @@ class GitHubApp:
         clock: Clock = time.time,
         sleep: Sleep = time.sleep,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         self._app_id = app_id
+        self._pace = pace
         self.site = Site.open(api_url, clock, sleep, timeouts)
         sign = AppAuth.create_jwt_sign(read_private_key(private_key), "RS256")
 
@@ -146,7 +150,7 @@ class GitHubApp:
             at = (installation_id, repository_id)
             if at not in self._clients:
                 quota = self._quotas.setdefault(
-                    installation_id, Quota(self.site.clock, self.site.sleep)
+                    installation_id, Quota(self.site.clock, self.site.sleep, self._pace)
                 )
                 self._auths[at] = InstallationAuth(self.as_app, installation_id, repository_id)
                 self._clients[at] = Client(self.site, self._auths[at], quota)

@@ -18,6 +18,7 @@ import requests
 from github import Github
 from github.Auth import Auth
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from requests.utils import parse_header_links
 
 from app.adapters.github.faults import odd_answer, read_fault, read_graphql_fault
 from app.adapters.github.limits import API_VERSION, PAGE, PAGES
@@ -159,11 +160,12 @@ class Client:
         if write:
             self.quota.take_write()
         call = self._once if write else self._retry
-        data = call("POST", url, body=body).data
+        answer = call("POST", url, body=body)
+        data = answer.data
         if not isinstance(data, dict):
             raise odd_answer("not an object")
         if data.get("errors"):
-            fault = read_graphql_fault(data["errors"])
+            fault = read_graphql_fault(data["errors"], answer.headers, self.site.clock())
             raise self.quota.punish(fault) if isinstance(fault, HostLimited) else fault
         return parse(shape, data.get("data"))
 
@@ -255,17 +257,16 @@ class Client:
 
         https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api
         """
-        for part in link.split(","):
-            address, _, relation = part.partition(";")
-            if relation.strip() == 'rel="next"':
-                return self._here(address.strip().removeprefix("<").removesuffix(">"))
-        return None
+        links = parse_header_links(link)
+        following = next((one["url"] for one in links if one.get("rel") == "next"), None)
+        return following and self._here(following)
 
     def _here(self, address: str) -> str:
         """Return the path of an address of this API, and refuse every other host."""
         parts = urlsplit(address)
         if f"{parts.scheme}://{parts.netloc}" != self.site.origin:
-            raise HostRefused("GitHub pointed at another host", status=HTTPStatus.FORBIDDEN)
+            wrong = HTTPStatus.MISDIRECTED_REQUEST
+            raise HostRefused("GitHub pointed at another host", status=wrong)
         path = parts.path.removeprefix(self.site.prefix)
         return f"{path}?{parts.query}" if parts.query else path
 

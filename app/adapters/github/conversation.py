@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from app.core.events import CommentPlace, Person
 from app.core.identity import Said
 from app.core.markdown import clip
 from app.core.pull import PullRef, PullRequest
-from app.errors import HostError, HostMissing, HostRefused
+from app.errors import HostError, HostInvalid, HostMissing, HostRefused
 
 MAY_WRITE = frozenset({"admin", "write"})
 """``maintain`` is told as write, ``triage`` as read:
@@ -82,14 +83,15 @@ class GitHubConversation:
         """Resolve the threads of what no longer holds, or say so in them once.
 
         Resolving may need a permission we do not ask for. Where it was refused once it is not
-        tried again.
+        tried again. A thread that takes no answer either is left as it is. Raises HostError.
         """
         client = self._access.client(pull.ref)
         for said in fixed:
             if said.closed or said.thread_id is None:
                 continue
             if not self._resolve(client, pull.ref, said.thread_id):
-                self._say_fixed(client, pull, said)
+                with suppress(HostInvalid, HostMissing, HostRefused):
+                    self._say_fixed(client, pull, said)
 
     def _resolve(self, client: Client, ref: PullRef, thread_id: str) -> bool:
         if ref.installation_id in self._no_resolving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,9 @@ SKEW_S = 30
 """A clock that is off by less explains no refusal."""
 LIMIT_WORDS = ("rate limit", "abuse detection", "please wait a few minutes", "request again later")
 """https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit"""
+KEYS = re.compile(r"(gh[a-z]_|github_pat_)\w{8,}|eyJ[\w-]+\.[\w-]+\.[\w-]+")
+"""Tokens of every kind and JWTs: an answer that repeats our request must not bring our key along.
+https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats"""
 GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS})
 
 
@@ -44,7 +48,7 @@ def read_fault(status: int, headers: Mapping[str, str], data: object, now: float
     return HostInvalid(said, status=status)
 
 
-def read_graphql_fault(errors: object) -> HostError:
+def read_graphql_fault(errors: object, headers: Mapping[str, str], now: float) -> HostError:
     """Name what the ``errors`` of a GraphQL answer mean; its HTTP status is 200.
 
     https://docs.github.com/en/graphql/guides/forming-calls-with-graphql
@@ -53,12 +57,12 @@ def read_graphql_fault(errors: object) -> HostError:
     kinds = {row.get("type") for row in rows if isinstance(row, dict)}
     said = "GitHub answered: " + "; ".join(_words(row) for row in rows[:3])
     if "RATE_LIMITED" in kinds:
-        return HostLimited(said, retry_after=SECONDARY_WAIT_S)
+        return HostLimited(said, retry_after=_wait(headers, now))
     if kinds & {"FORBIDDEN", "INSUFFICIENT_SCOPES"} or "not accessible by" in said:
         return HostRefused(said, status=HTTPStatus.FORBIDDEN)
     if "NOT_FOUND" in kinds:
         return HostMissing(said)
-    if None in kinds:
+    if not kinds or None in kinds:
         return HostUnavailable(said)
     return HostInvalid(said)
 
@@ -116,7 +120,8 @@ def _words(data: object) -> str:
         return "no explanation"
     parts = [data.get("message"), *_details(data.get("errors"))]
     line = " ".join("; ".join(str(part) for part in parts if part).split())
-    return "".join(c if c.isprintable() else "?" for c in line)[:SHOWN] or "no explanation"
+    plain = KEYS.sub("[key]", "".join(c if c.isprintable() else "?" for c in line))
+    return plain[:SHOWN] or "no explanation"
 
 
 def _details(errors: object) -> list[object]:

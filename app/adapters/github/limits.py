@@ -39,9 +39,6 @@ ANNOTATION_MESSAGE = 60_000
 CHECK_TITLE = 255
 """Characters we use of a check run's title; GitHub names no limit."""
 
-POLICY_BYTES = 64 * 1024
-"""The largest policy file we read."""
-
 ANSWER_BYTES = 64 * 1024 * 1024
 """The largest answer we take, decompressed: 100 files with patches of at most 500 KB each are
 50 MB: https://docs.github.com/en/repositories/creating-and-managing-repositories/repository-limits"""

@@ -7,9 +7,9 @@ answer; what GitHub refuses on a line goes to the file, then to the summary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
@@ -49,6 +49,7 @@ class GitHubReviews:
     def __init__(self, access: Access, marks: Marks) -> None:
         self._access = access
         self._marks = marks
+        self._just_read: dict[PullRef, Talk] = {}
 
     def open_check(self, pull: PullRequest, key: str) -> int | None:
         """Start our check run on the head, or find it; None when checks can't be written."""
@@ -64,14 +65,36 @@ class GitHubReviews:
         """Fetch what we said on this pull before, proven by author and signature."""
         us = self._access.identity(pull.ref).user_id
         talk = fetch_talk(self._access.client(pull.ref), pull.ref)
+        self._just_read[pull.ref] = talk
         return read_said(talk, us, self._marks, pull.ref)
 
     def post(self, pull: PullRequest, review: Review) -> Posted:
-        """Post the review's body and comments exactly once. Raises HostError."""
+        """Post the review's body and comments exactly once. Raises HostError.
+
+        What ``fetch_said`` saw in this process serves as the first look: nobody else writes our
+        words meanwhile, since one review of a pull runs at a time.
+        """
         us = self._access.identity(pull.ref).user_id
         client = self._access.client(pull.ref)
-        talk = fetch_talk(client, pull.ref)
-        return _Posting(client, self._marks, us, pull, review).run(talk)
+        talk = self._just_read.pop(pull.ref, None) or fetch_talk(client, pull.ref)
+        signed = sign_review(review, self._marks.signer(pull))
+        return _Posting(client, self._marks, us, pull, signed).run(talk)
+
+
+def sign_review(review: Review, sign: Callable[[str, str], str]) -> Review:
+    """Put a marker under the body and under every comment, by which we know them again."""
+
+    def signed(text: str, kind: str, name: str) -> str:
+        marker = sign(kind, name)
+        return f"{clip(text, BODY - len(marker) - 2)}\n\n{marker}"
+
+    return replace(
+        review,
+        body=review.body and signed(review.body, REVIEW, review.key),
+        comments=tuple(
+            replace(one, body=signed(one.body, FINDING, one.fingerprint)) for one in review.comments
+        ),
+    )
 
 
 def read_said(talk: Talk, us: int, marks: Marks, ref: PullRef) -> tuple[Said, ...]:

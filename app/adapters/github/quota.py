@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from app.adapters.github.limits import (
     SECONDARY_WAIT_S,
@@ -26,12 +27,22 @@ LONGEST_PENALTY = 6
 """Doublings of the minute after secondary limits in a row: about an hour."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one installation may write; GitHub's limits are the default."""
+
+    seconds_between: float = SECONDS_BETWEEN_WRITES
+    per_minute: int = WRITES_PER_MINUTE
+    per_hour: int = WRITES_PER_HOUR
+
+
 class Quota:
     """The pace of one installation, for all threads of this process."""
 
-    def __init__(self, clock: Clock, sleep: Sleep) -> None:
+    def __init__(self, clock: Clock, sleep: Sleep, pace: Pace = Pace()) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._pace = pace
         self._lock = threading.Lock()
         self._writes: deque[float] = deque()
         self._blocked_until = 0.0
@@ -67,7 +78,9 @@ class Quota:
             self._sleep(turn - now)
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """Remember the rate limit that an answer tells of."""
+        """Remember the rate limit that an answer tells of; GraphQL has one of its own."""
+        if headers.get("x-ratelimit-resource", "core") != "core":
+            return
         try:
             remaining = float(headers["x-ratelimit-remaining"])
             limit = float(headers["x-ratelimit-limit"])
@@ -106,8 +119,9 @@ class Quota:
         slow = 2 if now < self._slow_until else 1
         turns = [now]
         if self._writes:
-            turns.append(self._writes[-1] + SECONDS_BETWEEN_WRITES * slow)
-        for most, span in ((WRITES_PER_MINUTE // slow, MINUTE), (WRITES_PER_HOUR // slow, HOUR)):
+            turns.append(self._writes[-1] + self._pace.seconds_between * slow)
+        for limit, span in ((self._pace.per_minute, MINUTE), (self._pace.per_hour, HOUR)):
+            most = max(limit // slow, 1)
             if len(self._writes) >= most:
                 turns.append(self._writes[-most] + span)
         return max(turns)

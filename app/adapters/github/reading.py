@@ -1,9 +1,7 @@
-"""Pull requests as GitHub tells of them: the record, the changed files, the policy file."""
+"""Pull requests as GitHub tells of them: the record and the changed files."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlsplit
@@ -12,8 +10,7 @@ from app.adapters import crash
 from app.adapters.github import shapes
 from app.adapters.github.access import Access
 from app.adapters.github.client import Client
-from app.adapters.github.faults import odd_answer
-from app.adapters.github.limits import FILES_LISTED, PAGE, POLICY_BYTES
+from app.adapters.github.limits import FILES_LISTED, PAGE
 from app.core.diff import ChangeKind, RawFile
 from app.core.pull import PullRef, PullRequest
 from app.errors import HostMissing, HostUnavailable
@@ -64,23 +61,6 @@ class GitHubPulls:
         notes = () if listed else (f"GitHub lists {len(files)} of {pull.changed_files} files",)
         return RawDiff(files, notes)
 
-    def fetch_file(self, ref: PullRef, sha: str, path: str) -> bytes | None:
-        """Fetch a small regular file at a commit; None when there is none. Raises HostError."""
-        try:
-            found = self._access.client(ref).read(
-                shapes.Content,
-                f"/repos/{quote(ref.repository)}/contents/{quote(path)}",
-                {"ref": sha},
-            )
-        except HostMissing:
-            return None
-        if found.type != "file" or found.size > POLICY_BYTES or found.encoding != "base64":
-            return None
-        try:
-            return base64.b64decode(found.content)
-        except binascii.Error:
-            raise odd_answer("content is not base64") from None
-
 
 def read_pull(ref: PullRef, found: shapes.Pull) -> PullRequest:
     """Turn GitHub's record into ours, and refuse another repository's."""
@@ -115,7 +95,7 @@ def pull_path(ref: PullRef) -> str:
 
 
 def _fetch(client: Client, ref: PullRef) -> PullRequest:
-    return read_pull(ref, client.read(shapes.Pull, pull_path(ref), spare=True))
+    return read_pull(ref, client.read(shapes.Pull, pull_path(ref)))
 
 
 def _list_files(client: Client, pull: PullRequest) -> tuple[RawFile, ...]:
@@ -130,7 +110,9 @@ def _list_files(client: Client, pull: PullRequest) -> tuple[RawFile, ...]:
 def _files(client: Client, pull: PullRequest, size: int) -> tuple[RawFile, ...]:
     """List the files, each once: the list may shift while it is walked."""
     found: dict[str, RawFile] = {}
-    pages = client.rows(shapes.ChangedFile, f"{pull_path(pull.ref)}/files", {"per_page": size})
+    pages = client.rows(
+        shapes.ChangedFile, f"{pull_path(pull.ref)}/files", {"per_page": size}, spare=True
+    )
     for page in pages:
         for row in page:
             _refuse_other_head(row, pull)

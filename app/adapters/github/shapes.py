@@ -64,15 +64,6 @@ class ChangedFile(BaseModel):
     contents_url: str = ""
 
 
-class Content(BaseModel):
-    """A file through the contents API."""
-
-    type: str
-    size: int
-    encoding: str = ""
-    content: str = ""
-
-
 class Comparison(BaseModel):
     """Where two commits parted."""
 

@@ -15,18 +15,20 @@ from pydantic import BaseModel, Field
 from app.adapters.github.client import Client
 from app.core.diff import Side
 from app.core.pull import PullRef
-from app.errors import HostMissing
+from app.errors import HostMissing, HostUnavailable
 
-MOST_THREAD_PAGES = 20
+MOST_PAGES = 50
+SIZES = (100, 25)
+"""Rows asked for at once; a talk that GitHub can't gather in ten seconds is asked for in parts."""
 QUERY = """
-query ($owner: String!, $name: String!, $number: Int!, $after: String) {
+query ($owner: String!, $name: String!, $number: Int!, $size: Int!, $after: String) {
   repository(owner: $owner, name: $name) {
     databaseId
     pullRequest(number: $number) {
       headRefOid
       state
       locked
-      reviews(last: 100) {
+      reviews(last: $size) {
         nodes {
           fullDatabaseId
           state
@@ -36,7 +38,7 @@ query ($owner: String!, $name: String!, $number: Int!, $after: String) {
           author { __typename login ... on Bot { databaseId } ... on User { databaseId } }
         }
       }
-      comments(last: 100) {
+      comments(last: $size) {
         nodes {
           fullDatabaseId
           body
@@ -44,7 +46,7 @@ query ($owner: String!, $name: String!, $number: Int!, $after: String) {
           author { __typename login ... on Bot { databaseId } ... on User { databaseId } }
         }
       }
-      reviewThreads(first: 100, after: $after) {
+      reviewThreads(first: $size, after: $after) {
         pageInfo { hasNextPage endCursor }
         nodes {
           id
@@ -53,7 +55,7 @@ query ($owner: String!, $name: String!, $number: Int!, $after: String) {
           path
           line
           diffSide
-          comments(first: 100) {
+          comments(first: $size) {
             nodes {
               fullDatabaseId
               body
@@ -198,9 +200,16 @@ class Talk:
 
 
 def fetch_talk(client: Client, ref: PullRef) -> Talk:
-    """Fetch everything said. Raises HostError."""
+    """Fetch everything said: all threads, the latest reviews and comments. Raises HostError."""
+    try:
+        return _fetch(client, ref, SIZES[0])
+    except HostUnavailable:
+        return _fetch(client, ref, SIZES[1])
+
+
+def _fetch(client: Client, ref: PullRef, size: int) -> Talk:
     talk: Talk | None = None
-    for page in _pages(client, ref):
+    for page in _pages(client, ref, size):
         talk = talk or Talk(
             head_sha=page.head_sha,
             open=page.state == "OPEN",
@@ -224,11 +233,12 @@ def by_a_person(written: Written, us: int) -> bool:
     return not ours(written, us) and (written.author is None or written.author.kind != "Bot")
 
 
-def _pages(client: Client, ref: PullRef) -> Iterator[PullNode]:
+def _pages(client: Client, ref: PullRef, size: int) -> Iterator[PullNode]:
     owner, _, name = ref.repository.partition("/")
+    fixed = {"owner": owner, "name": name, "number": ref.number, "size": size}
     after: str | None = None
-    for _ in range(MOST_THREAD_PAGES):
-        variables = {"owner": owner, "name": name, "number": ref.number, "after": after}
+    for _ in range(MOST_PAGES):
+        variables = {**fixed, "after": after}
         found = client.graphql(Found, QUERY, variables).repository
         if found is None or found.pull is None or found.id != ref.repository_id:
             raise HostMissing("the pull request is gone")

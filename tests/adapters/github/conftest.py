@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.conversation import GitHubConversation
-from app.adapters.github.marks import FINDING, REVIEW, Marks
+from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
 from app.adapters.github.reading import GitHubPulls
 from app.adapters.github.transport import Timeouts
@@ -20,11 +21,14 @@ from app.core.ledger import Conclusion
 from app.core.pull import PullRef, PullRequest
 from app.core.review import CheckReport, Comment, Review
 from sandbox.github import App, Fault, GitHub, Installation, Pull, Repository, User
+from sandbox.github.http import Reply, Request
+from tests.adapters.github.one_review import KEY, NOW
 
 LINES = 60
 OLD = "".join(f"old {number}\n" for number in range(1, LINES + 1))
 NEW = "".join(f"new {number}\n" for number in range(1, LINES + 1))
-KEY = b"a key for markers"
+Fact = Any
+"""What a constructor takes: its own annotations say which."""
 JOB = "review:1:1:auto"
 
 
@@ -32,7 +36,7 @@ JOB = "review:1:1:auto"
 class Time:
     """A clock that only a sleep moves; GitHub's and ours are the same one."""
 
-    now: float = 1_790_000_000.0
+    now: float = NOW
     slept: list[float] = field(default_factory=list)
 
     def __call__(self) -> float:
@@ -54,13 +58,14 @@ class Scene:
     installation: Installation
     alice: User
     pull: Pull
+    patience: float = 5
 
     @property
     def ref(self) -> PullRef:
         home = self.repository
         return PullRef(home.id, home.full_name, self.pull.number, self.installation.id)
 
-    def access(self, **facts: Any) -> GitHubApp:
+    def access(self, **facts: Fact) -> GitHubApp:
         return GitHubApp(
             self.app.id,
             self.app.private_key,
@@ -68,10 +73,14 @@ class Scene:
             **{
                 "clock": self.time,
                 "sleep": self.time.sleep,
-                "timeouts": Timeouts(silence=2, whole=3),
+                "timeouts": Timeouts(silence=self.patience, whole=4 * self.patience),
                 **facts,
             },
         )
+
+    def impatient(self) -> Scene:
+        """Wait only so long for an answer that never comes."""
+        return replace(self, patience=0.4)
 
     def fetch(self) -> PullRequest:
         return GitHubPulls(self.access()).fetch_pull(self.ref)
@@ -79,25 +88,23 @@ class Scene:
     def reviews(self, access: GitHubApp | None = None) -> GitHubReviews:
         return GitHubReviews(access or self.access(), Marks(KEY))
 
-    def conversation(self) -> GitHubConversation:
-        return GitHubConversation(self.access(), Marks(KEY))
+    def conversation(self, access: GitHubApp | None = None) -> GitHubConversation:
+        return GitHubConversation(access or self.access(), Marks(KEY))
 
     def review(
         self, count: int = 1, *, key: str = JOB, body: str = "Found something", first: int = 1
     ) -> Review:
         """Compose a review that comments on the first ``count`` new lines."""
         pull = self.fetch()
-        sign = Marks(KEY).signer(pull)
         comments = tuple(
             Comment(
                 Anchor("cart.py", Side.RIGHT, number, number),
-                f"About line {number}\n\n{sign(FINDING, name(number))}",
+                f"About line {number}",
                 name(number),
             )
             for number in range(first, first + count)
         )
-        whole = f"{body}\n\n{sign(REVIEW, key)}" if body else ""
-        return Review(key, pull.head_sha, whole, comments, report())
+        return Review(key, pull.head_sha, body, comments, report())
 
     def bad_line(self, review: Review, *at: int) -> Review:
         """Move some comments to lines that are not in the diff."""
@@ -109,8 +116,23 @@ class Scene:
         ]
         return Review(review.key, review.head_sha, review.body, tuple(comments), review.check)
 
-    def inject(self, method: str, pattern: str, **facts: Any) -> Fault:
+    def inject(self, method: str, pattern: str, **facts: Fact) -> Fault:
         return self.github.inject(Fault(method, pattern, **facts))
+
+    def after(self, method: str, pattern: str, change: Callable[[], object]) -> None:
+        """Let something happen right after the first call that matches."""
+        respond = self.github._server.respond
+        done: list[bool] = []
+
+        def respond_and_change(request: Request) -> Reply:
+            path = request.path
+            reply = respond(request)
+            if request.method == method and re.search(pattern, path) and not done:
+                done.append(True)
+                change()
+            return reply
+
+        self.github._server.respond = respond_and_change
 
     def writes(self) -> list[tuple[str, str]]:
         """Name the calls that changed something, without those that only ask or log in."""
@@ -136,7 +158,7 @@ def name(number: int) -> str:
     return f"{number:016x}"
 
 
-def report(**facts: Any) -> CheckReport:
+def report(**facts: Fact) -> CheckReport:
     return CheckReport(
         **{"conclusion": Conclusion.NEUTRAL, "title": "Done", "summary": "All of it", **facts}
     )
@@ -164,7 +186,7 @@ def scene() -> Iterator[Scene]:
 def make_scene() -> Iterator[Callable[..., Scene]]:
     opened: list[GitHub] = []
 
-    def make(**facts: Any) -> Scene:
+    def make(**facts: Fact) -> Scene:
         github = GitHub(**facts).__enter__()
         opened.append(github)
         return build_scene(github, Time())

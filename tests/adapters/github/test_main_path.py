@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.adapters.github.reading import GitHubPulls
 from app.core.diff import ChangeKind
-from tests.adapters.github.conftest import JOB, NEW, Scene, name, report
+from tests.adapters.github.conftest import JOB, Scene, name, report
 
 
 def test_a_pull_is_read_reviewed_and_its_check_completed(scene: Scene) -> None:
@@ -54,10 +54,3 @@ def test_posting_the_same_plan_again_writes_nothing(scene: Scene) -> None:
     assert scene.writes() == before
     assert posted.comments == 3
     assert posted.review_id == scene.pull.reviews[0].id
-
-
-def test_the_policy_file_is_read_from_a_commit(scene: Scene) -> None:
-    pulls = GitHubPulls(scene.access())
-    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, "cart.py") == NEW.encode()
-    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, ".postil.toml") is None
-    assert pulls.fetch_file(scene.ref, scene.pull.head_sha, "notes.md") == b"a\n"

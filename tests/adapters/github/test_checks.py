@@ -1,0 +1,162 @@
+"""One check run a job, ours by App and job, completed once with everything in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.adapters.github.access import GitHubToken
+from app.adapters.github.marks import Marks
+from app.adapters.github.posting import GitHubReviews
+from app.core.ledger import Conclusion
+from app.core.review import Annotation
+from app.errors import HostMissing, HostRefused, HostUnavailable
+from sandbox.github import checks
+from tests.adapters.github.conftest import JOB, Scene, report
+from tests.adapters.github.one_review import KEY
+
+
+def _annotations(count: int) -> tuple[Annotation, ...]:
+    return tuple(
+        Annotation("cart.py", number, number, "warning", f"title {number}", "why")
+        for number in range(1, count + 1)
+    )
+
+
+def _open(scene: Scene, key: str = JOB) -> int | None:
+    return scene.reviews().open_check(scene.fetch(), key)
+
+
+def test_a_job_has_one_check_run_however_often_it_starts(scene: Scene) -> None:
+    assert _open(scene) == _open(scene)
+    (run,) = scene.repository.check_runs
+    assert (run.status, run.external_id, run.name) == ("in_progress", JOB, "Postil")
+    assert _open(scene, "review:1:1:full") != run.id
+
+
+def test_a_completed_run_of_the_same_job_is_opened_again(scene: Scene) -> None:
+    check = _open(scene)
+    scene.reviews().close_check(scene.fetch(), check, report())
+    assert _open(scene) == check
+    (run,) = scene.repository.check_runs
+    assert (run.status, run.conclusion) == ("in_progress", None)
+
+
+def test_a_run_of_the_same_name_by_another_app_is_left_alone(scene: Scene) -> None:
+    other = scene.github.create_app("postil-official")
+    wanted = {"name": "Postil", "head_sha": scene.pull.head_sha, "external_id": JOB}
+    foreign = checks.create(scene.github, scene.repository, other, wanted)
+    check = _open(scene)
+    scene.reviews().close_check(scene.fetch(), check, report())
+    assert check != foreign.id
+    assert foreign.status == "queued"
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 502}, {"hang": True}, {"reset": True}, {"body": "<html>"}], ids=str
+)
+def test_a_run_whose_creation_was_not_heard_of_is_found(
+    scene: Scene, fault: dict[str, Any]
+) -> None:
+    scene.inject("POST", "/check-runs$", apply=1, **fault)
+    check = _open(scene.impatient())
+    (run,) = scene.repository.check_runs
+    assert run.id == check
+
+
+def test_a_run_that_lags_in_the_list_is_waited_for(scene: Scene) -> None:
+    pull = scene.fetch()
+    scene.inject("POST", "/check-runs$", apply=1, status=502)
+    scene.github.lag(3)
+    scene.reviews().open_check(pull, JOB)
+    assert len(scene.repository.check_runs) == 1
+
+
+def test_without_the_permission_there_is_no_check(scene: Scene) -> None:
+    scene.installation.permissions.pop("checks")
+    assert _open(scene) is None
+    scene.reviews().close_check(scene.fetch(), None, report())
+    assert scene.repository.check_runs == []
+
+
+def test_a_person_s_token_writes_no_checks(scene: Scene) -> None:
+    token = scene.github.user_token(scene.alice).value
+    access = GitHubToken(token, scene.github.url, clock=scene.time, sleep=scene.time.sleep)
+    assert GitHubReviews(access, Marks(KEY)).open_check(scene.fetch(), JOB) is None
+
+
+def test_a_head_that_is_gone_is_superseded(scene: Scene) -> None:
+    pull = scene.fetch()
+    words = {"message": f"No commit found for SHA: {pull.head_sha}"}
+    scene.inject("GET", "/check-runs$", status=422, body=words)
+    with pytest.raises(HostMissing) as error:
+        scene.reviews().open_check(pull, JOB)
+    assert error.value.data["superseded"] is True
+
+
+@pytest.mark.parametrize("conclusion", list(Conclusion))
+def test_a_run_is_completed_in_place(scene: Scene, conclusion: Conclusion) -> None:
+    check = _open(scene)
+    scene.reviews().close_check(scene.fetch(), check, report(conclusion=conclusion))
+    (run,) = scene.repository.check_runs
+    assert (run.status, run.conclusion) == ("completed", conclusion)
+    assert (run.output["title"], run.output["summary"]) == ("Done", "All of it")
+
+
+@pytest.mark.parametrize("count", [1, 50, 51, 120])
+def test_annotations_are_sent_by_fifties(scene: Scene, count: int) -> None:
+    check = _open(scene)
+    scene.reviews().close_check(scene.fetch(), check, report(annotations=_annotations(count)))
+    (run,) = scene.repository.check_runs
+    assert [one["start_line"] for one in run.annotations] == list(range(1, count + 1))
+    assert run.status == "completed"
+    assert len(scene.github.called("PATCH", "/check-runs/")) == -(-count // 50)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("apply", [0, 1])
+def test_no_annotation_is_sent_twice_when_an_answer_is_lost(
+    scene: Scene, nth: int, apply: int
+) -> None:
+    check = _open(scene)
+    scene.inject("PATCH", "/check-runs/", nth=nth, apply=apply, status=502)
+    scene.reviews().close_check(scene.fetch(), check, report(annotations=_annotations(120)))
+    (run,) = scene.repository.check_runs
+    assert [one["start_line"] for one in run.annotations] == list(range(1, 121))
+    assert (run.status, run.conclusion) == ("completed", "neutral")
+
+
+def test_closing_again_changes_nothing(scene: Scene) -> None:
+    check, wanted = _open(scene), report(annotations=_annotations(60))
+    for _ in range(2):
+        scene.reviews().close_check(scene.fetch(), check, wanted)
+    (run,) = scene.repository.check_runs
+    assert len(run.annotations) == 60
+
+
+def test_a_close_that_stays_unknown_is_left_to_the_next_attempt(scene: Scene) -> None:
+    check = _open(scene)
+    scene.inject("PATCH", "/check-runs/", times=None, status=502)
+    with pytest.raises(HostUnavailable):
+        scene.reviews().close_check(scene.fetch(), check, report())
+    assert len(scene.github.called("PATCH", "/check-runs/")) == 2
+
+
+def test_a_permission_taken_away_meanwhile_is_an_error(scene: Scene) -> None:
+    check = _open(scene)
+    scene.installation.permissions.pop("checks")
+    with pytest.raises(HostRefused):
+        scene.reviews().close_check(scene.fetch(), check, report())
+
+
+def test_every_field_fits_github_s_limits(scene: Scene) -> None:
+    check = _open(scene)
+    long = "🙂 word\n" * 20_000
+    huge = Annotation("cart.py", 1, 1, "notice", long, long)
+    wanted = report(title="T" * 400, summary=f"```\n{long}\n```\n", annotations=(huge,))
+    scene.reviews().close_check(scene.fetch(), check, wanted)
+    (run,) = scene.repository.check_runs
+    assert len(run.output["title"]) <= 255
+    assert len(run.output["summary"].encode()) <= 60_000
+    assert run.output["summary"].count("```") == 2

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import StringIO
+from itertools import takewhile
 from typing import Final, Literal
 
 from unidiff.errors import UnidiffParseError
@@ -707,10 +708,11 @@ def _read_git_header(header: bytes) -> bytes | None:
 
 
 def _read_plain_path(section: _Section) -> bytes:
-    """Find the path of a file that has no ``diff --git`` line of its own."""
+    """Find the path of a file by its two names."""
     if match := _ONLY_IN.fullmatch(section.header):
         return match[1] + b"/" + match[2]
-    if match := _PLAIN_BINARY.fullmatch(section.header):
+    binary = b"Binary files " + section.fields.get(b"Binary files", b"")
+    if match := _PLAIN_BINARY.fullmatch(section.header) or _PLAIN_BINARY.fullmatch(binary):
         old, new = match.groups()
     else:
         old, new = (_read_name(section.fields.get(key, b"")) for key in (b"---", b"+++"))
@@ -719,14 +721,14 @@ def _read_plain_path(section: _Section) -> bytes:
     if new == b"/dev/null":
         return old.removeprefix(b"a/")
     # diff -u x.orig x: the new name is the file's.
-    return _drop_prefixes(old, new) or new or b"unnamed"
+    return _drop_prefixes(old, new) or new.removeprefix(b"b/") or b"unnamed"
 
 
 def _drop_prefixes(old: bytes, new: bytes) -> bytes | None:
-    """Drop the first folder of both names when nothing else differs: a/ and b/, old/ and new/."""
-    old_top, _, old_rest = old.partition(b"/")
-    new_top, _, new_rest = new.partition(b"/")
-    return new_rest if new_rest and old_rest == new_rest and old_top != new_top else None
+    """Keep the folders and the name that two names end in: a/x and b/x, old/src/x and new/src/x."""
+    pairs = zip(reversed(old.split(b"/")), reversed(new.split(b"/")), strict=False)
+    shared = [part for part, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    return b"/".join(reversed(shared)) or None
 
 
 def _read_name(value: bytes) -> bytes:

@@ -345,6 +345,8 @@ def test_a_plain_diff_is_read() -> None:
         ("x.py", "x.py", "x.py", ChangeKind.MODIFIED),
         ("x.py.orig", "x.py", "x.py", ChangeKind.MODIFIED),
         ("old/src/x.py\t2024-01-01 10:00:00", "new/src/x.py\t2024-01-02", "src/x.py", "modified"),
+        ("a/v9/src/x.py", "b/v10/src/x.py", "src/x.py", ChangeKind.MODIFIED),
+        ("a/old.py", "b/new.py", "new.py", ChangeKind.MODIFIED),
         ("/dev/null", "b/x.py", "x.py", ChangeKind.ADDED),
         ("a/x.py", "/dev/null", "x.py", ChangeKind.REMOVED),
         ("o/x.py\t1970-01-01 00:00:00.000000000 +0000", "n/x.py", "x.py", ChangeKind.ADDED),
@@ -367,6 +369,7 @@ def test_the_path_is_found_in_the_two_names(old: str, new: str, path: str, kind:
         ('"a/\\"\\\\\\n" "b/\\"\\\\\\n"', '"\\\n'),
         ("old/x.py new/x.py", "x.py"),
         ("a/-rf b/-rf", "-rf"),
+        ("a/old/x.py b/new/x.py", "x.py"),
         ("a/caf\\351 b/caf\\351", "caf\\351"),
         ('"a/caf\\351" "b/caf\\351"', "caf\\xe9"),
     ],
@@ -386,6 +389,8 @@ def test_renames_copies_and_binaries_are_read_from_their_headers() -> None:
         "literal 4\nLcmb<+--- a\n+++ b\n\nliteral 0\nHcmV?d00001\n\n"
         "diff --git a/j.png b/j.png\nindex 1111111..2222222\n"
         "Binary files a/j.png and b/j.png differ\n"
+        "diff --git a/v9/l.png b/v10/l.png\nindex 1111111..2222222\n"
+        "Binary files a/v9/l.png and b/v10/l.png differ\n"
         "diff --git a/e b/e\nnew file mode 100644\nindex 0000000..e69de29\n"
         "diff --git a/s b/s\nindex 1111111..2222222 160000\n--- a/s\n+++ b/s\n"
         "@@ -1 +1 @@\n-Subproject commit 1\n+Subproject commit 2\n"
@@ -397,6 +402,7 @@ def test_renames_copies_and_binaries_are_read_from_their_headers() -> None:
         ("é", "copied", None, None),
         ("i.png", "modified", "binary", None),
         ("j.png", "modified", "binary", None),
+        ("l.png", "modified", "binary", None),
         ("e", "added", None, None),
         ("s", "modified", "submodule", None),
         ("old/gone.txt", "modified", None, "its source sent no patch"),

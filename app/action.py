@@ -95,17 +95,17 @@ class Told:
 def run(environ: MutableMapping[str, str]) -> int:
     """Run the step and return its exit code; ``environ`` is scrubbed on the way.
 
-    Raises UserError when this is no step, or its inputs can't be used.
+    Raises UserError when this is no step of a workflow.
     """
     step = Step.read(environ)
-    settings, inputs = read_inputs(environ, step)
     warnings = [f"{name} has blanks around its value; cut off" for name in _untrimmed(environ)]
+    given = _read_inputs_or_tell(environ, step)
     scrub(environ)
-    if step.on_runner:
-        _say(line for secret in settings.secrets for line in mask_command(secret))
+    if step.on_runner and not isinstance(given, Told):
+        _say(line for secret in given[0].secrets for line in mask_command(secret))
     stop, resume = fence()
     _say([stop])
-    told = _tell(step, settings, inputs)
+    told = given if isinstance(given, Told) else _tell(step, *given)
     outputs = format_outputs(told.outputs)
     warnings += filter(None, [append_to(step.output, "GITHUB_OUTPUT", outputs)])
     warnings += filter(None, [append_to(step.summary, "GITHUB_STEP_SUMMARY", told.summary)])
@@ -132,27 +132,35 @@ def read_inputs(environ: Mapping[str, str], step: Step) -> tuple[Settings, Input
     return replace(settings, max_cost_usd=settings.max_cost_usd if cap is None else cap), inputs
 
 
+def _read_inputs_or_tell(environ: Mapping[str, str], step: Step) -> tuple[Settings, Inputs] | Told:
+    try:
+        return read_inputs(environ, step)
+    except UserError as error:
+        return _tell_failure(error.message, EXIT_USAGE)
+
+
 def _tell(step: Step, settings: Settings, inputs: Inputs) -> Told:
+    redact = Redactor(settings.secrets).redact
     try:
         asked = read_asked(step)
         if isinstance(asked, Nothing):
             return _tell_nothing(asked.reason)
         return _tell_review(step, asked, settings, inputs)
+    except UserError as error:
+        return _tell_failure(redact(error.message), EXIT_USAGE)
     except PostilError as error:
-        code = EXIT_USAGE if isinstance(error, UserError) else EXIT_NO_REVIEW
-        text = Redactor(settings.secrets).redact(f"nothing was reviewed: {error.message}")
-        return Told(
-            verdict="failed",
-            log=f"postil: {text}",
-            summary=f"# Postil\n\n{_plain(text)}\n",
-            notices=(Notice("error", TITLE, _clipped(text)),),
-            code=code,
-        )
+        return _tell_failure(redact(error.message), EXIT_NO_REVIEW)
+
+
+def _tell_failure(message: str, code: int) -> Told:
+    text = f"nothing was reviewed: {message}"
+    notice = Notice("error", TITLE, _clipped(text))
+    return Told("failed", f"postil: {text}", _page(text), (notice,), code=code)
 
 
 def _tell_nothing(reason: str) -> Told:
     text = f"nothing to review: {reason}"
-    return Told("skipped", f"postil: {text}", f"# Postil\n\n{_plain(text)}\n")
+    return Told("skipped", f"postil: {text}", _page(text))
 
 
 def _tell_review(
@@ -177,7 +185,7 @@ def _tell_review(
         return Told(
             result.verdict.value,
             f"postil: {WITHHELD}",
-            f"# Postil\n\n{WITHHELD}\n",
+            _page(WITHHELD),
             (notice,),
             _count(result, ""),
             code,
@@ -261,6 +269,10 @@ def _word(environ: Mapping[str, str], name: str, allowed: Iterable[str]) -> str 
 
 def _untrimmed(environ: Mapping[str, str]) -> list[str]:
     return [name for name in INPUTS if environ.get(name, "") != environ.get(name, "").strip()]
+
+
+def _page(text: str) -> str:
+    return f"# Postil\n\n{_plain(text)}\n"
 
 
 def _plain(text: str) -> str:

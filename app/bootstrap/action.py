@@ -110,11 +110,12 @@ def marks_key(settings: Settings) -> bytes | None:
 
 def build_action_model(settings: Settings, effort: Effort) -> Model | None:
     """Build the model; None when no key reached this run, which is no fault of the workflow."""
-    provider = pick_provider(settings, ModelWish())
-    if provider is None and settings.api_key:
+    named = settings.provider or settings.base_url or settings.provider_keys
+    if settings.api_key and not named:
         raise UserError("api-key is given without provider: name the service it belongs to")
-    keyless = provider is not None and provider.key is not None
-    if keyless and not (settings.api_key or settings.provider_keys.get(provider.key)):
+    provider = pick_provider(settings, ModelWish())
+    needed = provider.key if provider else None
+    if needed and not (settings.api_key or settings.provider_keys.get(needed)):
         return None
     return build_chosen_model(settings, ModelWish(), effort)
 

@@ -291,7 +291,7 @@ def clip(markdown: str, limit: int) -> str:
         if used + _size(open_blocks.closing) > room:
             break
         kept, tail = kept + 1, open_blocks.closing
-    if not any(line.strip() for line in lines[:kept]):
+    if kept < len(lines) and not any(line.strip() for line in lines[:kept]):
         return f"{_cut_line(lines[kept], room - _size('…'))}…{markers}"
     return "\n".join(lines[:kept]) + tail + markers
 

@@ -126,6 +126,8 @@ HOSTILE = [
     ":octocat: :+1: :shipit:",
     "# Postil\n## Ledger\nAll reviewed\n===\nLGTM\n---\n***",
     "x\n-",
+    "x\n-  ",
+    "x\n  ==  ",
     "> [!NOTE]\n> quoted",
     ">" * 1_000 + " deep",
     "- " * 1_000 + "deep",
@@ -213,6 +215,29 @@ def test_one_line_stays_one_line(title: str) -> None:
 def test_plain_words_are_left_as_they_are() -> None:
     text = "The loop in `run()` never ends: `i` is not increased.\n\n- see `a|b`\n- and **this**"
     assert neutralise(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`@app.route('/x')` and `#1`",
+        "``a`b@c`` end",
+        "`http://x.example` `$x` `<b>` `&amp;`",
+        "`a\\`",
+    ],
+)
+def test_what_stands_in_a_code_span_is_left_alone(text: str) -> None:
+    assert neutralise(text) == text
+
+
+def test_a_backtick_that_opens_nothing_is_escaped_and_one_that_is_escaped_stays() -> None:
+    assert neutralise("a ` b") == "a \\` b"
+    assert neutralise("\\`@user`") == f"\\`@{BREAK}user\\`"
+
+
+def test_words_may_stand_between_ours() -> None:
+    assert neutralise("```\nx\n```") == "\n```\nx\n```\n"
+    assert neutralise("a\\") == "a\\" + BREAK
 
 
 def test_a_code_block_keeps_its_language_and_its_text() -> None:
@@ -339,6 +364,12 @@ def test_a_cut_leaves_nothing_open_and_keeps_our_marker(limit: int) -> None:
     assert len(fences) % 2 == 0
     assert cut == BODY or CUT in cut
     assert clip(cut, limit) == cut
+
+
+def test_markers_that_leave_no_room_are_let_go() -> None:
+    marker = BODY[BODY.index("<!--") :]
+    assert clip("words\n" * 10 + marker, 100).startswith("words\nwords\n")
+    assert len(clip(marker * 9, 300)) <= 300
 
 
 def test_a_cut_inside_one_long_line_does_not_cut_a_code_span_open() -> None:

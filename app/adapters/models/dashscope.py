@@ -115,6 +115,7 @@ def _hear(body: Mapping[str, Any], model: str) -> Heard:
         text=text,
         finish=None if finish == "null" else finish,
         model=model,
+        refusal=str(message.get("refusal") or ""),
         calls=tuple(_calls(message.get("tool_calls"))),
         usage=exchange.read_usage(
             counts.get("input_tokens"),

@@ -24,7 +24,7 @@ SCHEMA = {
 
 
 def make_prompt(
-    code: str = "R1 +|mean = sum(xs) / len(xs)",
+    code: str = "R1 +| mean = sum(xs) / len(xs)",
     *,
     task: Task = Task.REVIEW,
     max_tokens: int = 800,

@@ -45,7 +45,7 @@ def test_no_run_with_faults_spends_more_than_its_cap(seed: int) -> None:
     cap = Decimal(dice.randrange(0, 60)) / 1000
     row = dice.choice(["novita", "dashscope"])
     prompts = [
-        make_prompt("R1 +|" + "x" * dice.randrange(3000), max_tokens=dice.randrange(50, 900))
+        make_prompt("R1 +| " + "x" * dice.randrange(3000), max_tokens=dice.randrange(50, 900))
         for _ in range(dice.randrange(1, 9))
     ]
 
@@ -74,7 +74,7 @@ def test_the_receipt_equals_the_services_own_count_with_tiers_cache_and_retries(
     acts = [Act(500), Act(), Act(429), Act(), Act(503)]
     with ModelServer("dashscope", tiers=TIERS, script=acts, brain=brain) as server:
         model = build(server, change=quota(prices=PRICES))
-        prompts = [make_prompt("R1 +|long" + "x" * dice.randrange(4000)) for _ in range(20)]
+        prompts = [make_prompt("R1 +| long" + "x" * dice.randrange(4000)) for _ in range(20)]
         replies = model.ask_all(prompts)
         usage = sum((reply.usage for reply in replies), Usage())
 

@@ -88,7 +88,7 @@ def test_no_prompt_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger("openai").setLevel(logging.DEBUG)
     with ModelServer("novita", key="sk-CANARY-KEY") as server:
-        prompt = make_prompt("R1 +|CANARY-CODE")
+        prompt = make_prompt("R1 +| CANARY-CODE")
         assert isinstance(build(server).ask_once(prompt), Answer)
     assert "CANARY" not in caplog.text
 

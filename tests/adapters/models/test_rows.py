@@ -129,7 +129,7 @@ def test_model_studio_counts_a_stream_when_the_operator_turns_that_on() -> None:
 def test_a_cached_prefix_is_reported() -> None:
     with ModelServer("dashscope") as server:
         model = build(server)
-        first, second = (model.ask_once(make_prompt("R1 +|" + "x" * 400)) for _ in range(2))
+        first, second = (model.ask_once(make_prompt("R1 +| " + "x" * 400)) for _ in range(2))
 
     assert first.usage.cached_tokens == 0
     assert second.usage.cached_tokens == server.bill.cached_tokens > 100

@@ -55,7 +55,7 @@ def test_two_hundred_prompts_take_the_quotas_floor_and_no_429() -> None:
 
 def test_a_quota_of_tokens_is_kept_as_well() -> None:
     time = VirtualTime()
-    prompts = [make_prompt("R1 +|" + "x" * 3800, max_tokens=200)] * 50
+    prompts = [make_prompt("R1 +| " + "x" * 3800, max_tokens=200)] * 50
     with ModelServer("novita", tpm=20_000, clock=time.clock) as server:
         model = build(server, time=time, change=quota(tpm=20_000))
         assert all(isinstance(reply, Answer) for reply in model.ask_all(prompts))
@@ -223,7 +223,7 @@ def test_other_prompts_answers_survive_one_that_fails() -> None:
         return Act(500) if "doomed" in seen.prompt else None
 
     with ModelServer("novita", script=script) as server:
-        prompts = [make_prompt("R1 +|fine"), make_prompt("R1 +|doomed"), make_prompt("R1 +|fine")]
+        prompts = [make_prompt("R1 +| fine"), make_prompt("R1 +| doomed"), make_prompt("R1 +| fine")]
         replies = build(server).ask_all(prompts)
 
     assert [isinstance(reply, Answer) for reply in replies] == [True, False, True]

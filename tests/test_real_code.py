@@ -163,7 +163,7 @@ def test_every_line_of_a_large_pull_is_in_some_prompt(tmp_path: Path) -> None:
             (number, line)
             for number in range(150)
             for line in range(80)
-            if f"|value_{number}_{line} = " not in prompts
+            if f"| value_{number}_{line} = " not in prompts
         ]
         assert missing == []
         assert asked > 10

@@ -108,7 +108,7 @@ def _unit_lines(unit: Unit, around: Slice, shown: set[int]) -> Iterator[str]:
     heading = around.heading
     yield f"@@ {escape_line(unit.symbol if heading is None else heading)[:_MAX_HEADING]}".rstrip()
     for line in unit.hunk.lines:
-        yield f"{line.tag} {line.mark}|{render_line(line.text)}"
+        yield f"{line.tag} {line.mark}| {render_line(line.text)}"
         if line.no_newline:
             yield "# no newline at the end of the file"
     yield from _context_lines(around.after, shown)
@@ -136,7 +136,7 @@ def _numbered(lines: Iterable[ContextLine]) -> Iterator[str]:
     for line in lines:
         if last is not None and line.number != last + 1:
             yield "     ..."
-        yield f"     |{render_line(line.text)}"
+        yield f"     | {render_line(line.text)}"
         last = line.number
 
 

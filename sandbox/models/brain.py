@@ -15,7 +15,7 @@ Brain = Callable[[str], str]
 
 _TASK = re.compile(r"^task: (\w+)\nnonce: ([0-9a-f]{16})\s*\Z", re.MULTILINE)
 _FILE = re.compile(r"^## file: (.*)$")
-_LINE = re.compile(r"^([LR]\d+) ([-+ ])\|(.*)$")
+_LINE = re.compile(r"^([LR]\d+) ([-+ ])\| (.*)$")
 
 QUIET: Mapping[str, Mapping[str, Any]] = {
     "review": {"findings": []},

@@ -27,7 +27,7 @@ from app.core.slices import CallSite, ContextLine, Slice
 
 BUDGET = 6_000
 _numbers = itertools.count()
-TAGGED = re.compile(r"([LR])(\d+) ([+ -])\|(.*)", re.DOTALL)
+TAGGED = re.compile(r"([LR])(\d+) ([+ -])\| (.*)", re.DOTALL)
 
 
 def words(text: str) -> int:
@@ -62,9 +62,9 @@ def test_a_file_is_shown_as_the_documentation_shows_it() -> None:
     assert shown == (
         "## file: src/stats.py\n"
         "@@ def mean(xs)\n"
-        "R12  |def mean(xs):\n"
-        "L13 -|    return sum(xs) / max(len(xs), 1)\n"
-        "R13 +|    return sum(xs) / len(xs)\n"
+        "R12  | def mean(xs):\n"
+        "L13 -|     return sum(xs) / max(len(xs), 1)\n"
+        "R13 +|     return sum(xs) / len(xs)\n"
     )
 
 
@@ -76,17 +76,17 @@ def test_context_has_no_tag_and_stands_under_its_own_heading() -> None:
     )
     assert render_unit(unit("src/stats.py", MEAN, "def mean(xs)"), around) == (
         "# context, to read only\n"
-        "     |import math\n"
+        "     | import math\n"
         "     ...\n"
-        "     |class Stats:\n"
+        "     | class Stats:\n"
         "@@ def mean(xs)\n"
-        "R12  |def mean(xs):\n"
-        "L13 -|    return sum(xs) / max(len(xs), 1)\n"
-        "R13 +|    return sum(xs) / len(xs)\n"
+        "R12  | def mean(xs):\n"
+        "L13 -|     return sum(xs) / max(len(xs), 1)\n"
+        "R13 +|     return sum(xs) / len(xs)\n"
         "# context, to read only\n"
-        "     |# end\n"
+        "     | # end\n"
         "# uses mean, in src/app.py, to read only\n"
-        "     |print(mean([]))\n"
+        "     | print(mean([]))\n"
     )
 
 
@@ -103,7 +103,7 @@ def test_context_that_two_units_share_is_shown_once_and_never_beside_its_own_cha
     shared = Slice(before=(ContextLine(1, "import os"), ContextLine(9, "y")))
     shown = render_file((first, second), {first.id: shared, second.id: shared})
     assert shown.count("import os") == 1
-    assert shown.count("|y\n") == 1
+    assert shown.count("| y\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,9 @@ def test_a_long_line_is_cut_and_says_how_much_is_missing() -> None:
     assert "x" * (MAX_LINE + 1) not in shown
 
 
-@pytest.mark.parametrize("forged", ["a\n## file: b", "a\n@@ x\nR1 +|y", "\u202egpj.py", "a\u2028b"])
+@pytest.mark.parametrize(
+    "forged", ["a\n## file: b", "a\n@@ x\nR1 +| y", "\u202egpj.py", "a\u2028b"]
+)
 def test_a_path_or_symbol_can_not_forge_a_line(forged: str) -> None:
     shown = render_file((unit(forged, added("x"), forged),), {})
     assert shown.count("\n") == 3
@@ -260,7 +262,7 @@ def test_a_test_is_not_cut_from_the_file_that_it_tests() -> None:
 def test_files_of_one_folder_stay_together_when_a_change_is_cut() -> None:
     names = [f"{folder}/f{number}.py" for folder in ("a", "b") for number in range(5)]
     units = [unit(name, added(*["word"] * 20)) for name in names]
-    split = split_into_chunks(units, {}, 5 * 45, words)
+    split = split_into_chunks(units, {}, 5 * 65, words)
     assert [{one.path[0] for one in chunk.units} for chunk in split.chunks] == [{"a"}, {"b"}]
 
 
@@ -280,6 +282,6 @@ def test_all_lines_of_a_large_pull_are_in_some_chunk() -> None:
     for one in units:
         assert one.hunk is not None
         for line in one.hunk.lines:
-            assert f"{line.tag} +|{line.text}" in everything
+            assert f"{line.tag} +| {line.text}" in everything
     assert all(chunk.prompt_tokens <= BUDGET for chunk in split.chunks)
     assert all(chunk.prompt_tokens == count(chunk.text) for chunk in split.chunks)

@@ -40,24 +40,24 @@ class Fixture:
 
 FIXTURES = (
     Fixture(
-        "## file: stats.py\n@@ def mean(xs)\nR1  |def mean(xs):\n"
-        "L2 -|    return sum(xs) / max(len(xs), 1)\nR2 +|    return sum(xs) / len(xs)\n",
+        "## file: stats.py\n@@ def mean(xs)\nR1  | def mean(xs):\n"
+        "L2 -|     return sum(xs) / max(len(xs), 1)\nR2 +|     return sum(xs) / len(xs)\n",
         "R2",
     ),
     Fixture(
-        "## file: users.py\n@@ def find(db, name)\nR1  |def find(db, name):\n"
-        'L2 -|    return db.execute("SELECT * FROM users WHERE name = ?", (name,))\n'
-        "R2 +|    return db.execute(f\"SELECT * FROM users WHERE name = '{name}'\")\n",
+        "## file: users.py\n@@ def find(db, name)\nR1  | def find(db, name):\n"
+        'L2 -|     return db.execute("SELECT * FROM users WHERE name = ?", (name,))\n'
+        "R2 +|     return db.execute(f\"SELECT * FROM users WHERE name = '{name}'\")\n",
         "R2",
     ),
     Fixture(
-        "## file: pages.py\n@@ def last_page(items, size)\nR1  |def last_page(items, size):\n"
-        "L2 -|    return items[-size:]\nR2 +|    return items[len(items)]\n",
+        "## file: pages.py\n@@ def last_page(items, size)\nR1  | def last_page(items, size):\n"
+        "L2 -|     return items[-size:]\nR2 +|     return items[len(items)]\n",
         "R2",
     ),
     Fixture(
-        "## file: greet.py\n@@ def greet(name)\nR1  |def greet(name):\n"
-        'L2 -|    return "Hello " + name\nR2 +|    return f"Hello {name}"\n',
+        "## file: greet.py\n@@ def greet(name)\nR1  | def greet(name):\n"
+        'L2 -|     return "Hello " + name\nR2 +|     return f"Hello {name}"\n',
         "",
     ),
 )

@@ -241,8 +241,14 @@ def test_words_may_stand_between_ours() -> None:
 
 
 def test_a_code_block_keeps_its_language_and_its_text() -> None:
-    text = "So:\n```python\n@property\ndef x(self): ...\n```\nDone."
+    text = "So:\n```python\n@property\n\ndef x(self): ...\n```\nDone."
     assert neutralise(text) == text
+    longer = "So:\n`````\n```\n@x\n````x\n`````\nDone."
+    assert neutralise(longer) == longer
+    indented = "So:\n   ```js\n   a\n     b\n c\n   ```\nDone."
+    assert neutralise(indented) == "So:\n```js\na\n  b\nc\n```\nDone."
+    tagged = "So:\n```py title\na\n```js\n```\nDone."
+    assert neutralise(tagged) == "So:\n````py\na\n```js\n````\nDone."
 
 
 def test_the_text_that_is_read_is_the_text_that_was_written() -> None:
@@ -375,6 +381,8 @@ def test_markers_that_leave_no_room_are_let_go() -> None:
 def test_a_cut_inside_one_long_line_does_not_cut_a_code_span_open() -> None:
     assert clip("words `code @user more` end", 20) == "words …"
     assert clip("x" * 300, 255) == "x" * 252 + "…"
+    assert clip("a \\` `b` " + "c" * 30, 20) == "a \\` `b` cccccccc…"
+    assert clip("a" * 16 + "\\" * 9, 20) == "a" * 16 + "…"
     assert clip("é" * 300, 255).encode().__len__() <= 255
     assert clip("short", 255) == "short"
 

@@ -124,11 +124,11 @@ class _Output:
 
 @dataclass(frozen=True, slots=True)
 class _Git:
-    """Git on one repository: ``arguments`` say which, ``environment`` adds to the literal one."""
+    """Git in one place; ``environment`` adds to the literal one, and None takes away from it."""
 
     cwd: Path
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
 
     def run(
         self,
@@ -744,8 +744,8 @@ class LocalCheckout:
             environment={
                 "HOME": str(home),
                 "XDG_CONFIG_HOME": str(home / ".config"),
-                "GIT_CONFIG_NOSYSTEM": "0",
-                "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+                "GIT_CONFIG_NOSYSTEM": None,
+                "GIT_CONFIG_GLOBAL": None,
             },
         )
         self._home = home
@@ -802,7 +802,10 @@ class LocalCheckout:
         """
         if base is None and staged and self.head_sha is not None:
             base = "HEAD"
-        base = base or self.default_base()
+        told: tuple[str, ...] = ()
+        if base is None:
+            base = self.default_base()
+            told = (_NO_DEFAULT,) if base == "HEAD" else ()
         if base is None:
             base_sha = self._snapshot_git().run("mktree").decode("ascii").strip()
         elif self.head_sha is None:
@@ -813,7 +816,9 @@ class LocalCheckout:
         raw = self.objects.diff_raw(base_sha, head_sha)
         left_out = {file.path for file in withheld}
         kept = tuple(file for file in raw.files if file.path not in left_out)
-        return PinnedDiff(RawDiff((*kept, *withheld), (*raw.notes, *notes)), base_sha, head_sha)
+        return PinnedDiff(
+            RawDiff((*kept, *withheld), (*raw.notes, *told, *notes)), base_sha, head_sha
+        )
 
     def diff_range(self, text: str) -> PinnedDiff:
         """Compare two commits: ``A..B`` as they are, ``A...B`` from their merge base.
@@ -1021,6 +1026,10 @@ _DEFAULT_BRANCHES: Final = (
     "refs/remotes/origin/master",
     "refs/heads/main",
     "refs/heads/master",
+)
+_NO_DEFAULT: Final = (
+    "no default branch was found (origin/HEAD, main or master), so only what is not committed is"
+    " compared: name another base with --base"
 )
 _KEEPING: Final = (
     "autocrlf",

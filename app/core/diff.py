@@ -204,6 +204,8 @@ def parse_file(raw: RawFile) -> FileDiff:
         lines.pop()
     hunks: tuple[Hunk, ...] = ()
     unsupported = _name_unsupported(raw, text)
+    if unsupported in {"symlink", "submodule"}:
+        note = _describe_pointer(raw, lines)
     fault = None
     if unsupported is None and raw.too_large is None:
         try:
@@ -285,6 +287,17 @@ def _name_unsupported(raw: RawFile, text: str) -> str | None:
     if raw.patch is None and raw.too_large is None and _count_by_source(raw) == 0:
         # GitHub sends neither a patch nor counts for a binary file, nor for a new empty one.
         return None if raw.kind in {ChangeKind.RENAMED, ChangeKind.COPIED} else "binary"
+    return None
+
+
+def _describe_pointer(raw: RawFile, lines: Sequence[str]) -> str | None:
+    """Say where a link or a submodule points now, from the one line that is its content."""
+    target = next((line[1:201] for line in reversed(lines) if line.startswith("+")), "")
+    if raw.new_mode == SUBMODULE_MODE and target.startswith("Subproject commit "):
+        return target
+    if raw.new_mode == SYMLINK_MODE and target:
+        outside = target.startswith("/") or target.split("/").count("..") > raw.path.count("/")
+        return f"a link to {target!r}{', outside the repository' if outside else ''}"
     return None
 
 

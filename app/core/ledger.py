@@ -176,7 +176,7 @@ class Unit:
     changed_lines: int = 0
     old_path: str | None = None
     note: str = ""
-    """What a reader should know of how it is shown (long lines are cut)."""
+    """What a reader should know: how it is shown (long lines are cut), what the file is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +342,7 @@ def _has_generated_header(file: FileDiff) -> bool:
     In a file that exists already only its old lines count: a header that is added along with a
     change waives nothing.
     """
-    if not file.hunks:
+    if not file.hunks or file.hunks[0].old_start > _HEADER_LINES:
         return False
     new = file.kind is ChangeKind.ADDED
     numbered = ((line.new if new else line.old, line.text) for line in file.hunks[0].lines)
@@ -379,8 +379,8 @@ def _split_file(file: FileDiff, cut: Cut, seen: Counter[str]) -> Iterator[tuple[
             shown = _shorten(piece, cut.shown_of_a_line)
             unit = _build_unit(file, shown, seen)
             if large is None and shown is not piece:
-                note = f"lines are shown up to their {cut.shown_of_a_line:,}th character"
-                unit = replace(unit, note=note)
+                long = f"lines are shown up to their {cut.shown_of_a_line:,}th character"
+                unit = replace(unit, note="; ".join(filter(None, (unit.note, long))))
             yield unit, large
 
 
@@ -412,6 +412,7 @@ def _build_unit(file: FileDiff, hunk: Hunk | None, seen: Counter[str]) -> Unit:
         symbol=symbol,
         changed_lines=changed,
         old_path=file.old_path,
+        note=file.note or "",
     )
 
 

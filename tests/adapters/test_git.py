@@ -351,6 +351,14 @@ def test_a_command_that_writes_too_much_is_stopped(repo: Repo) -> None:
         runner.run("flood", limit=100_000, seconds=20)
 
 
+def test_a_store_that_is_gone_is_an_error(repo: Repo) -> None:
+    sha = repo.commit({"a.py": b"a\n"})
+    code = objects_of(repo)
+    shutil.rmtree(repo.path / ".git")
+    with pytest.raises(CodeError, match="could not be started"):
+        code.list_paths(sha)
+
+
 def test_an_error_is_one_printable_line(repo: Repo) -> None:
     runner = adapter._Git(
         cwd=repo.path,
@@ -731,6 +739,17 @@ def test_the_default_base_is_the_remotes_head(repo: Repo, scratch: Path, home: P
     assert checkout.diff_working().base_sha == first
 
 
+def test_without_a_default_branch_a_note_says_what_is_compared(
+    repo: Repo, scratch: Path, home: Path
+) -> None:
+    repo.git("switch", "-q", "--orphan", "trunk")
+    repo.commit({"a.py": b"a\n"})
+    repo.write({"a.py": b"b\n"})
+    (note,) = open_checkout(repo, scratch, home).diff_working().raw.notes
+    assert "--base" in note
+    assert open_checkout(repo, scratch, home).diff_working("HEAD").raw.notes == ()
+
+
 def test_ranges_are_read_as_git_reads_them(repo: Repo, scratch: Path, home: Path) -> None:
     base = repo.commit({"a.py": b"a\n"})
     repo.git("switch", "-qc", "topic")
@@ -777,6 +796,19 @@ def test_what_is_no_checkout_is_named(tmp_path: Path, scratch: Path, home: Path)
     for folder, words in (("plain", "not in a git"), ("none", "not a dir"), ("bare.git", "bare")):
         with pytest.raises(UserError, match=words):
             LocalCheckout(tmp_path / folder, scratch, home=home)
+
+
+@pytest.mark.parametrize(
+    ("errors", "mend"),
+    [
+        ("detected dubious ownership in repository at '/x'", "safe.directory /x"),
+        ("this operation must be run in a work tree", "--repo"),
+        ("not a git repository (or any of the parent directories): .git", "--repo"),
+        ("bad config line 1 in file .git/config", "bad config line 1"),
+    ],
+)
+def test_gits_words_on_a_directory_become_a_mend(errors: str, mend: str) -> None:
+    assert mend in adapter._explain_no_checkout(Path("/x"), errors)
 
 
 def test_conflicts_are_reviewed_as_they_stand_and_named_when_staged(

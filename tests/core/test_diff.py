@@ -197,6 +197,24 @@ def test_what_is_not_text_is_unsupported_by_name(facts: dict[str, object], why: 
 
 
 @pytest.mark.parametrize(
+    ("path", "mode", "target", "note"),
+    [
+        ("a/l", "120000", "../b", "a link to '../b'"),
+        ("l", "120000", "../b", "a link to '../b', outside the repository"),
+        ("l", "120000", "/etc/passwd", "a link to '/etc/passwd', outside the repository"),
+        ("s", "160000", "Subproject commit 2222", "Subproject commit 2222"),
+    ],
+)
+def test_a_link_or_submodule_says_where_it_points(
+    path: str, mode: str, target: str, note: str
+) -> None:
+    patch = f"@@ -1 +1 @@\n-old\n+{target}\n\\ No newline at end of file"
+    assert file_of(patch, path=path, new_mode=mode).note == note
+    gone = file_of("@@ -1 +1 @@\n-old\n+text", old_mode=mode, new_mode="100644")
+    assert (gone.note, gone.unsupported is None) == (None, False)
+
+
+@pytest.mark.parametrize(
     ("kind", "patch"),
     [(ChangeKind.RENAMED, None), (ChangeKind.CHANGED, b""), (ChangeKind.ADDED, b"")],
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from threading import enumerate as all_threads
 from threading import main_thread
 
+from app import __version__
 from app.adapters.log import configure_logging
 from app.bootstrap.server import Office, check_server_settings
 from app.settings import Settings
@@ -30,7 +30,7 @@ def serve(settings: Settings, role: str) -> int:
         doors = Doors(
             accept=jobs.desk.accept,
             secrets=[secret.encode() for secret in settings.webhook_secrets],
-            version=version("postil"),
+            version=__version__,
             troubles=lambda: office.troubles(works=works),
             metrics=metrics.render,
             count=lambda event, outcome: metrics.deliveries.labels(event, outcome).inc(),

@@ -58,7 +58,8 @@ class Prompt:
 
     ``schema`` is the JSON schema of the answer, as JSON text. ``key`` is the digest of everything
     but brief and nonce: an answer may be kept and reused under it. ``prompt_tokens`` is our count.
-    ``budget_usd`` is what all attempts together may cost; None: no limit.
+    ``budget_usd`` is what all attempts together may cost; None: no limit. ``fill`` is the code
+    before and after the lines that are asked for, for a model that fills in the middle.
     """
 
     task: Task
@@ -69,6 +70,7 @@ class Prompt:
     key: str
     prompt_tokens: int
     budget_usd: Decimal | None = None
+    fill: tuple[str, str] | None = None
 
 
 class FaultKind(StrEnum):
@@ -264,7 +266,8 @@ def compose_patch(
 ) -> Prompt:
     """Ask for the lines that replace ``target``, given the lines around it."""
     values = {"claim": claim, "before": before, "target": target, "after": after}
-    return _compose(templates, Task.PATCH, Common(), values, nonce, max_tokens, count)
+    prompt = _compose(templates, Task.PATCH, Common(), values, nonce, max_tokens, count)
+    return replace(prompt, fill=(before, after))
 
 
 def compose_repair(

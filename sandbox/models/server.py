@@ -30,6 +30,7 @@ HOUSEKEEPING = frozenset(
 )
 """Headers that any HTTP client sends; every other one is part of what a service documents."""
 MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+FILL_PATH = "/completions"
 MINUTE = 60.0
 THOUGHT = "The task is clear. I look at each line, and then write the answer down."
 
@@ -59,8 +60,15 @@ class Seen:
     @property
     def prompt(self) -> str:
         """Return the text of all messages that are not an answer begun."""
+        if self.fills:
+            return str(self.body["prompt"])
         asked = [m for m in self.messages if not m.get("partial")]
         return "\n".join(str(m.get("content") or "") for m in asked)
+
+    @property
+    def fills(self) -> bool:
+        """Tell whether it asks to fill in the middle."""
+        return "prompt" in self.body
 
     @property
     def begun(self) -> str:
@@ -256,6 +264,7 @@ class ModelServer:
     def _count_prompt(self, seen: Seen) -> int:
         tools = seen.body.get("tools") or seen.body.get("parameters", {}).get("tools")
         texts = [str(message.get("content") or "") for message in seen.messages]
+        texts += [seen.prompt] if seen.fills else []
         return sum(map(self._count, texts)) + (self._count(json.dumps(tools)) if tools else 0)
 
     def _cached(self, seen: Seen) -> int:
@@ -308,8 +317,13 @@ def cost(tiers: Sequence[Tier], counted: Counted) -> Decimal:
 
 def check(row: Row, key: str, seen: Seen) -> None:
     """Raise Refusal for anything that the row's page does not document."""
-    model = _check_path(row, seen)
     _check_headers(row, key, seen)
+    if row.fills and seen.path == row.base + FILL_PATH:
+        _check_names("the body", seen.body, {"model", "prompt"}, {"model", "prompt"})
+        if seen.body["model"] not in row.fills:
+            raise Refusal(404, "this model does not fill in", "model_not_found")
+        return
+    model = _check_path(row, seen)
     body = seen.body
     if row.dialect == "dashscope":
         _check_names("the body", body, {"model", "input", "parameters"}, {"model", "input"})
@@ -394,13 +408,14 @@ def compose(
     if row.dialect == "dashscope":
         output = {"choices": [{"finish_reason": finish, "message": message}] * act.choices}
         return {"output": output, "usage": _native_usage(act, counted), "request_id": "r-1"}
+    said: dict[str, Any] = {"text": text} if seen.fills else {"message": message}
     choices = [
-        {"index": index, "finish_reason": finish, "message": message, "logprobs": None}
+        {"index": index, "finish_reason": finish, **said, "logprobs": None}
         for index in range(act.choices)
     ]
     return {
         "id": "chatcmpl-sandbox",
-        "object": "chat.completion",
+        "object": "text_completion" if seen.fills else "chat.completion",
         "created": 1_770_000_000,
         "model": str(seen.body.get("model", row.id)),
         "choices": choices,

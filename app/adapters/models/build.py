@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from app.adapters.models.chat import ChatService
 from app.adapters.models.dashscope import DashScopeService
+from app.adapters.models.fill import FillService
 from app.adapters.models.local import LocalServer, LocalService, find_model
 from app.adapters.models.registry import (
     ASSUMED_CONTEXT,
@@ -116,8 +117,13 @@ def _service(target: Target, choices: Choices) -> Service:
         region=choices.region,
         allow_insecure=choices.allow_insecure,
     )
-    dialect = DashScopeService if provider.dialect == "dashscope" else ChatService
-    return dialect(replace(target, address=address))
+    target = replace(target, address=address)
+    if provider.dialect == "dashscope":
+        return DashScopeService(target)
+    chat, filler = ChatService(target), provider.completions
+    if filler is None or choices.region != filler.region:
+        return chat
+    return FillService(replace(target, main=_part(provider, filler.model)), filler.path, chat)
 
 
 def _routing(provider: Provider, model: str | None) -> Routing:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import httpx2
 import openai
+from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from app.adapters.models import exchange
@@ -65,13 +67,7 @@ class ChatService:
         wire = Wire(target.headers(), target.proxy)
         path = target.provider.path.replace("{model}", target.part_for(prompt.task).model)
         body = self._body(prompt, mode)
-        async with build_client(wire) as http:
-            client = openai.AsyncOpenAI(
-                api_key="in the wire's headers",
-                base_url=target.address,
-                max_retries=0,
-                http_client=http,
-            )
+        async with open_client(target, wire) as client:
             if not target.provider.stream:
                 heard = _hear(await client.post(path, cast_to=ChatCompletion, body=body))
             else:
@@ -80,7 +76,7 @@ class ChatService:
                     cast_to=ChatCompletion,
                     body=body,
                     stream=True,
-                    stream_cls=openai.AsyncStream[ChatCompletionChunk],
+                    stream_cls=AsyncStream[ChatCompletionChunk],
                 )
                 heard = await _hear_stream(stream)
         return self._with_credits(heard, wire)
@@ -124,6 +120,19 @@ class ChatService:
         return replace(heard, credits_left=exchange.read_credits(wire.answered.get(header)))
 
 
+@asynccontextmanager
+async def open_client(target: Target, wire: Wire | None = None) -> AsyncIterator[AsyncOpenAI]:
+    """Open the SDK's client on a target; it repeats nothing, and the wire has the key."""
+    wire = wire or Wire(target.headers(), target.proxy)
+    async with build_client(wire) as http:
+        yield AsyncOpenAI(
+            api_key="in the wire's headers",
+            base_url=target.address,
+            max_retries=0,
+            http_client=http,
+        )
+
+
 def _hear(completion: object) -> Heard:
     """Read a completion. Raises OddAnswer when a 200 is not one (a proxy's page, an error)."""
     if not isinstance(completion, ChatCompletion) or not completion.choices:
@@ -138,7 +147,7 @@ def _hear(completion: object) -> Heard:
         model=completion.model or "",
         refusal=message.refusal,
         calls=_calls(message.tool_calls),
-        usage=_usage(completion.usage),
+        usage=read_counts(completion.usage),
     )
 
 
@@ -155,7 +164,8 @@ def _calls(calls: object) -> tuple[tuple[str, str], ...]:
     return tuple((f.name or "", f.arguments or "") for f in functions if f is not None)
 
 
-def _usage(usage: object) -> Usage | None:
+def read_counts(usage: object) -> Usage | None:
+    """Read a completion's own count; None when it is missing or makes no sense."""
     asked = getattr(usage, "prompt_tokens_details", None)
     answered = getattr(usage, "completion_tokens_details", None)
     return exchange.read_usage(
@@ -166,7 +176,7 @@ def _usage(usage: object) -> Usage | None:
     )
 
 
-async def _hear_stream(stream: openai.AsyncStream[ChatCompletionChunk]) -> Heard:
+async def _hear_stream(stream: AsyncStream[ChatCompletionChunk]) -> Heard:
     """Read a stream's first choice to its end. Raises OddAnswer when it is no stream of chunks."""
     if stream.response.headers.get("content-type", "").startswith("application/json"):
         return _hear(ChatCompletion.construct(**(await _json_body(stream.response))))
@@ -187,7 +197,7 @@ async def _json_body(response: httpx2.Response) -> dict[str, Any]:
 
 
 def _extended(heard: Heard, chunk: ChatCompletionChunk) -> Heard:
-    heard = replace(heard, usage=_usage(chunk.usage) or heard.usage, model=chunk.model or "")
+    heard = replace(heard, usage=read_counts(chunk.usage) or heard.usage, model=chunk.model or "")
     for choice in chunk.choices or ():
         if choice.index != 0 or heard.finish is not None:
             continue

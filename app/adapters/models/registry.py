@@ -56,13 +56,16 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """A model that fills in the middle, through the completions API of one region."""
+    """A model that fills in the middle, through the completions API of one region.
+
+    It is used when the operator names that region.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     model: str
     path: str
-    region: str | None = None
+    region: str
 
 
 @dataclass(frozen=True, slots=True)

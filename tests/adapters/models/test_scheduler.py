@@ -223,7 +223,11 @@ def test_other_prompts_answers_survive_one_that_fails() -> None:
         return Act(500) if "doomed" in seen.prompt else None
 
     with ModelServer("novita", script=script) as server:
-        prompts = [make_prompt("R1 +| fine"), make_prompt("R1 +| doomed"), make_prompt("R1 +| fine")]
+        prompts = [
+            make_prompt("R1 +| fine"),
+            make_prompt("R1 +| doomed"),
+            make_prompt("R1 +| fine"),
+        ]
         replies = build(server).ask_all(prompts)
 
     assert [isinstance(reply, Answer) for reply in replies] == [True, False, True]
@@ -333,3 +337,18 @@ def test_no_minute_ever_holds_more_than_the_quota(claims: list[tuple[float, int]
         window = [tokens for at, tokens in starts if start <= at <= start + 60]
         assert len(window) <= 5
         assert sum(window) <= 1000
+
+
+def test_an_interrupt_ends_every_call_at_once_and_what_was_heard_stays_heard() -> None:
+    heard: list[int] = []
+
+    def hear(index: int, _reply: object) -> None:
+        heard.append(index)
+        raise KeyboardInterrupt
+
+    def slow(_seen: Seen) -> Act:
+        return Act(delay=0.0 if len(server.seen) == 1 else 30.0)
+
+    with ModelServer("novita", script=slow) as server, pytest.raises(KeyboardInterrupt):
+        build(server).ask_all([make_prompt()] * 4, hear)
+    assert len(heard) == 1

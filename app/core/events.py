@@ -202,7 +202,6 @@ def sign(body: bytes, secret: bytes) -> str:
 
 
 MAX_NAME = 64
-_SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EVENT = re.compile(rf"[a-z0-9_]{{1,{MAX_NAME}}}")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -235,8 +234,8 @@ class _Headers:
 
 def _check_signature(values: Sequence[bytes], body: bytes, secrets: Sequence[bytes]) -> None:
     """Compare bytes with bytes, against every secret, whatever the first says."""
-    if len(values) != 1 or not _SIGNATURE.fullmatch(values[0]):
-        raise WebhookRejected("the signature is missing or malformed", status=401)
+    if len(values) != 1:
+        raise WebhookRejected("one signature is needed", status=401)
     matches = [hmac.compare_digest(sign(body, secret).encode(), values[0]) for secret in secrets]
     if not any(matches):
         raise WebhookRejected("the signature does not match", status=401)

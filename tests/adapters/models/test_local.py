@@ -111,6 +111,25 @@ def test_the_embedded_models_server_ends_with_the_process_that_started_it() -> N
     assert wait_until_gone(int(done.stdout))
 
 
+@installed
+@pytest.mark.slow
+def test_no_file_of_the_folder_that_is_reviewed_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = "open('sprung', 'w').close()"
+    (tmp_path / "app").mkdir()
+    for name in ("app/__init__.py", "xllamacpp.py", "json.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(trap)
+    monkeypatch.chdir(tmp_path)
+    assert MODEL is not None
+    server = LocalServer(MODEL)
+    try:
+        assert server.start() is not None
+    finally:
+        server.stop()
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_a_server_that_does_not_start_is_a_fault(tmp_path: Path) -> None:
     server = LocalServer(tmp_path / "no-such.gguf")
     service = LocalService(server, lambda _running: pytest.fail("nothing to ask"))

@@ -14,7 +14,9 @@ from sandbox.models import ROWS, Act, ModelServer, Planted, Tier
 from sandbox.models.brain import answer_nothing, read_lines, read_task
 
 NONCE = "0123456789abcdef"
-PROMPT = f"## file: a.py\n@@ def f\nR1  | def f():\nR2 +|     boom()\n\ntask: review\nnonce: {NONCE}"
+PROMPT = (
+    f"## file: a.py\n@@ def f\nR1  | def f():\nR2 +|     boom()\n\ntask: review\nnonce: {NONCE}"
+)
 MESSAGES = [{"role": "user", "content": PROMPT}]
 BODIES: Mapping[str, Mapping[str, Any]] = {
     "novita": {"model": "qwen/qwen3-coder-next", "messages": MESSAGES},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.core.identity import make_marker
+from sandbox.github import Fault
 from tests.action.conftest import HEAD, READING, Job
 from tests.action.runner import read_action
 from tests.repos import make_repo
@@ -230,3 +231,19 @@ def test_forged_markers_hide_nothing(job: Job) -> None:
     job.on_pull()
     assert len(job.said()) == 2
     assert all(one.body for one in job.pull.comments if one.author.user is mallory)
+
+
+def test_blanks_around_a_key_are_cut_off_with_a_warning(job: Job) -> None:
+    ran = job.on_pull(inputs={**job.inputs, "api-key": f" {job.model.key}\n"})
+    assert ran.outputs["verdict"] == "findings"
+    assert "warning: INPUT_API_KEY has blanks around its value" in ran.log
+    assert job.model.key in ran.masked
+
+
+def test_a_review_that_breaks_off_leaves_no_check_run_open(job: Job) -> None:
+    fault = Fault("GET", r"/pulls/\d+/files", status=404)
+    job.github.inject(fault)
+    ran = job.on_pull()
+    assert (ran.code, ran.outputs["verdict"]) == (3, "failed")
+    (run,) = job.home.check_runs
+    assert (run.status, run.conclusion) == ("completed", "neutral")

@@ -63,12 +63,6 @@ def place(finding: Finding, diff: Diff) -> Placed:
     return _place(finding, _Paths(diff))
 
 
-def find_path(path: str, diff: Diff) -> str | None:
-    """Return the changed file that a path as a model spells it means: exact, else unique suffix."""
-    file = _Paths(diff).find(path)
-    return file.diff.path if file else None
-
-
 def squeeze(text: str) -> str:
     """Return a line without the whitespace that a quote loses on its way."""
     return " ".join(text.split())

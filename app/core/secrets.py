@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus, unquote
 from app.core.diff import Diff, FileDiff, Hunk, Line, Side
 from app.core.findings import Category, Finding, Severity
 from app.core.hidden import escape_hidden
-from app.core.markdown import hidden_characters
+from app.core.markdown import Hidden, hidden_characters
 
 SECRETS_SOURCE: Final = "analyzer:secrets"
 HIDDEN_SOURCE: Final = "analyzer:hidden-characters"
@@ -463,7 +463,7 @@ def _hidden_in_line(file: FileDiff, line: Line, shown: str) -> Iterator[Finding]
         text = text.removeprefix("\ufeff")
     found = [one for one in hidden_characters(text) if not _by_encoding(file, one.character)]
     if found:
-        yield _hidden_finding(file.path, line, [one.character for one in found], "on this line")
+        yield _hidden_finding(file.path, line, found, "on this line")
 
 
 def _by_encoding(file: FileDiff, character: str) -> bool:
@@ -472,15 +472,15 @@ def _by_encoding(file: FileDiff, character: str) -> bool:
 
 
 def _hidden_in_path(file: FileDiff) -> Iterator[Finding]:
-    found = [one.character for one in hidden_characters(file.path)]
+    found = hidden_characters(file.path)
     changed = (line for hunk in file.hunks for line in hunk.lines if line.changed)
     if found and (line := next(changed, None)):
         yield _hidden_finding(file.path, line, found, "in the file's name")
 
 
-def _hidden_finding(path: str, line: Line, characters: Sequence[str], where: str) -> Finding:
-    points = ", ".join(dict.fromkeys(f"U+{ord(character):04X}" for character in characters))
-    loud = any(_LOUD_HIDDEN.match(character) for character in characters)
+def _hidden_finding(path: str, line: Line, found: Sequence[Hidden], where: str) -> Finding:
+    points = ", ".join(dict.fromkeys(one.code_point for one in found))
+    loud = any(_LOUD_HIDDEN.match(one.character) for one in found)
     return Finding(
         path=path,
         first=line.tag,

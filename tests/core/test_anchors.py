@@ -13,7 +13,6 @@ from app.core.anchors import (
     NOT_FOUND,
     NOT_IN_DIFF,
     Anchor,
-    find_path,
     place,
     place_on_diff,
 )
@@ -72,6 +71,10 @@ def where(finding: Finding) -> tuple[str, int, int] | None:
 
 
 RETURN = "    return sum(xs) / len(xs)"
+
+
+def found(path: str, diff: Diff) -> str:
+    return place(claim("R9", "", path=path), diff).path
 
 
 def test_tag_and_quote_that_agree_are_the_anchor() -> None:
@@ -156,16 +159,14 @@ def test_what_can_not_be_placed_stays_without_an_anchor_and_says_why(
     [PATH, "a/src/stats.py", "b/src/stats.py", "./src/stats.py", "stats.py", "src\\stats.py"],
 )
 def test_a_path_is_exact_or_the_one_it_is_a_suffix_of(path: str) -> None:
-    assert find_path(path, DIFF) == PATH
-    assert find_path("repo/" + path.removeprefix("./"), DIFF) == (
-        None if path == "stats.py" else PATH
-    )
+    assert found(path, DIFF) == PATH
+    assert found("repo/" + path.removeprefix("./"), DIFF) == ("" if path == "stats.py" else PATH)
 
 
 def test_a_renamed_file_is_found_by_its_old_path() -> None:
     (file, *_) = diff_of(new_py=TWO).files
     diff = Diff((replace(file, old_path="old.py"),))
-    assert find_path("old.py", diff) == "new.py"
+    assert found("old.py", diff) == "new.py"
 
 
 @pytest.mark.parametrize(
@@ -236,9 +237,9 @@ def test_an_empty_quote_does_not_stand_on_an_empty_line() -> None:
 
 def test_an_exact_path_comes_before_what_it_could_mean() -> None:
     diff = diff_of(a__x_py=TWO, x_py=TWO)
-    assert find_path("a/x.py", diff) == "a/x.py"
-    assert find_path("x.py", diff) == "x.py"
-    assert find_path("", diff_of(x_py=TWO)) is None
+    assert found("a/x.py", diff) == "a/x.py"
+    assert found("x.py", diff) == "x.py"
+    assert found("", diff_of(x_py=TWO)) == ""
 
 
 def test_an_analyzers_quote_is_looked_for_like_any_other() -> None:

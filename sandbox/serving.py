@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from sandbox.github import App, CheckRun, GitHub, Pull
 
 START_LIMIT_S = 60.0
-REVIEW_LIMIT_S = 240.0
+REVIEW_LIMIT_S = 600.0
 STOP_LIMIT_S = 20.0
 SERVE = ("-m", "app", "serve")
 ROOT = Path(__file__).resolve().parents[1]

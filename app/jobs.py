@@ -87,7 +87,9 @@ DAY: Final = 24 * 3600.0
 KEEP_DELIVERIES: Final = 30 * DAY
 """Longer than GitHub can repeat one
 (docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks)."""
+KEEP_TRACES: Final = 90 * DAY
 KEEP_WORKFLOWS: Final = 7 * DAY
+REPAIR_KEY: Final = "repair"
 PRUNED_AT_ONCE: Final = 200
 KEEPER_STOPS_WITHIN: Final = 5.0
 LOST_AFTER: Final = 60.0
@@ -122,6 +124,7 @@ class Pace:
     deadline: float = 900.0
     retries: tuple[float, ...] = (10.0, 30.0, 90.0, 270.0)
     patience: float = DAY
+    repair: float = 600.0
     tend: float = 15.0
     grace: float = 15.0
     poll: float = 0.2
@@ -193,6 +196,10 @@ class JobStore(Protocol):
 
     def drop_deliveries(self, before: float) -> int:
         """Forget old deliveries."""
+        ...
+
+    def drop_traces(self, before: float) -> int:
+        """Forget old answers and runs."""
         ...
 
     def count_jobs(self) -> Mapping[str, int]:
@@ -335,6 +342,18 @@ class Desk:
             self._store.lock_pull(connection, ref.repository_id, ref.number)
             pull = self._store.find_pull(connection, ref.repository_id, ref.number)
             self._store.save_pull(connection, replace(pull, paused=paused))
+
+    def order_repair(self) -> bool:
+        """Schedule the repair, unless it is under way or was not long ago."""
+        with self._store.begin() as connection:
+            self._store.lock_pull(connection, 0, 0)
+            known = self._store.find_job(connection, REPAIR_KEY)
+            late = self._clock() - self._pace.repair
+            if known is not None and (known.state.active or known.queued_at > late):
+                return False
+            job = self._new_job(JobKind.REPAIR, REPAIR_KEY, PullRef(0, "", 0), "{}")
+            self._schedule(connection, job if known is None else _rearmed(known, job))
+        return True
 
     def _receive(self, connection: sa.Connection, delivery: Delivery) -> Outcome:
         seen, key = self._store.find_delivery(connection, delivery.guid)
@@ -615,12 +634,14 @@ class Work:
 
     ``review`` reviews and posts; its state is SUPERSEDED, with the true head, when the pull has
     moved. ``command`` checks the sender's rights, answers once, and may use the desk. ``close``
-    completes the check run that an ended review left open, if there is one.
+    completes the check run that an ended review left open, if there is one. ``repair`` finds what
+    never reached us; of all workers one does it, soon after the start and then every ten minutes.
     """
 
     review: Callable[[ReviewRequest, str], RunResult]
     command: Callable[[CommandRequest, str, Desk], None]
     close: Callable[[Closing, str], None]
+    repair: Callable[[Desk], None] | None = None
 
 
 class Jobs:
@@ -645,6 +666,7 @@ class Jobs:
         self._clock = clock
         self._worker_id: str | None = None
         self._keeper: threading.Thread | None = None
+        self._repairs = False
         self._halt = threading.Event()
         self.desk = Desk(store, self._pace, clock)
 
@@ -673,6 +695,7 @@ class Jobs:
             return self._run(work, key, tries)
 
         DBOS.launch()
+        self._repairs = work.repair is not None
         self._keeper = threading.Thread(target=self._tend_for_ever, name="keeper", daemon=True)
         self._keeper.start()
 
@@ -737,6 +760,8 @@ class Jobs:
                 self.desk.client.cancel_workflows([closing.workflow_id], cancel_children=True)
                 if closing.writable:
                     work.close(closing, job.run_id)
+            case JobKind.REPAIR if work.repair is not None:
+                work.repair(self.desk)
         return RunResult(JobState.DONE)
 
     # tending
@@ -754,6 +779,8 @@ class Jobs:
             log.error("another worker has this one's id", extra={"worker": self._worker_id})
         self._take_over()
         self._settle_lost()
+        if self._repairs:
+            self.desk.order_repair()
         self._forget()
 
     def _take_over(self) -> None:
@@ -799,6 +826,7 @@ class Jobs:
         """Delete what no longer serves anybody; recorded steps hold parts of the code."""
         now = self._clock()
         self._store.drop_deliveries(now - KEEP_DELIVERIES)
+        self._store.drop_traces(now - KEEP_TRACES)
         old = self.desk.client.list_workflows(
             completed_before=datetime.fromtimestamp(now - KEEP_WORKFLOWS, UTC).isoformat(),
             status=_ENDED,

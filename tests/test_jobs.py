@@ -625,6 +625,16 @@ def test_a_removed_installation_has_its_jobs_stopped_and_writes_nothing(bench: B
     assert bench.worker.closed == []
 
 
+def test_the_chore_that_stops_a_run_is_not_stopped_itself(bench: Bench) -> None:
+    bench.accept(review())
+    assert bench.jobs.desk.begin(review().key, 1) is not None
+    assert bench.accept(InstallationGone(99)).note == "1 jobs cancelled"
+    assert bench.accept(InstallationGone(99)).note == "0 jobs cancelled"
+    bench.start()
+    bench.wait(f"close:{bench.job(review().key).run_id}")
+    assert bench.worker.closed == []
+
+
 def test_a_renamed_repository_is_reviewed_under_its_new_name(bench: Bench) -> None:
     seen: list[PullRef] = []
 
@@ -690,6 +700,23 @@ def test_another_worker_takes_over_what_a_killed_one_left(engine: sa.Engine) -> 
         bench.wait(review().key)
         assert bench.worker.reviewed == [A]
         assert bench.job(review().key).attempts == 2
+
+
+def test_of_all_workers_one_repairs_every_ten_minutes(engine: sa.Engine) -> None:
+    now = [time.time()]
+    repaired: list[Desk] = []
+    with opened(engine, clock=lambda: now[0]) as bench:
+        bench.jobs.start(replace(bench.worker.work(), repair=repaired.append))
+        until(lambda: len(repaired) == 1)
+        other = Desk(bench.store, FAST, lambda: now[0])
+        other.open()
+        assert not other.order_repair()
+        now[0] += 601
+        assert other.order_repair()
+        assert not other.order_repair()
+        until(lambda: len(repaired) == 2)
+        other.close()
+        assert repaired[0] is bench.jobs.desk
 
 
 @on_both

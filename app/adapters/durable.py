@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -196,7 +197,7 @@ class DurableModel:
         halted: Callable[[], bool] = _never,
         heard: Callable[[Usage], None] = lambda _usage: None,
     ) -> None:
-        """Name the queue; ``patience`` is how many seconds one round of asking may take.
+        """Name the queue; ``patience`` is how many seconds all asking of one job may take.
 
         ``heard`` is told what each single request used.
         """
@@ -206,6 +207,7 @@ class DurableModel:
         self._patience = patience
         self._halted = halted
         self._heard = heard
+        self._local = threading.local()
 
         @DBOS.workflow(name=ASK_WORKFLOW, max_recovery_attempts=None)
         def ask(text: str, call: str, number: int, until: float) -> str:
@@ -225,7 +227,7 @@ class DurableModel:
         job = DBOS.workflow_id
         if job is None:
             return self._model.ask_all(prompts, on_reply)
-        until = time.time() + self._patience
+        until = self._until(job)
         run_id = job.rpartition(".")[0]
         waiting: dict[str, int] = {}
         for index, prompt in enumerate(prompts):
@@ -237,6 +239,13 @@ class DurableModel:
             if on_reply is not None:
                 on_reply(index, reply)
         return tuple(replies[index] for index in range(len(prompts)))
+
+    def _until(self, job: str) -> float:
+        """Return when asking must end: counted from the job's first question on this thread."""
+        if getattr(self._local, "job", None) != job:
+            self._local.job, self._local.until = job, time.time() + self._patience
+        until: float = self._local.until
+        return until
 
     def _enqueue(self, text: str, call: str, number: int, until: float, delay: float) -> str:
         workflow_id = f"{call}:{number}"

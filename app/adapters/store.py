@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,12 +79,14 @@ _answers = sa.Table(
     _metadata,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
+    sa.Column("kept_at", sa.Float, nullable=False),
 )
 _runs = sa.Table(
     "postil_runs",
     _metadata,
     sa.Column("run_id", sa.Text, primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
+    sa.Column("kept_at", sa.Float, nullable=False),
 )
 
 
@@ -340,12 +343,22 @@ class Store:
     def save_answer(self, key: str, text: str) -> None:
         """Keep a complete, valid answer under its prompt's key."""
         with self.begin() as connection:
-            self._upsert(connection, _answers, {"key": key, "text": text})
+            self._upsert(connection, _answers, {"key": key, "text": text, "kept_at": time.time()})
 
     def save_run(self, run_id: str, record: str) -> None:
         """Keep a finished run's JSON report."""
         with self.begin() as connection:
-            self._upsert(connection, _runs, {"run_id": run_id, "record": record})
+            row = {"run_id": run_id, "record": record, "kept_at": time.time()}
+            self._upsert(connection, _runs, row)
+
+    def drop_traces(self, before: float) -> int:
+        """Forget answers and runs kept before a time, in seconds since the epoch."""
+        with self.begin() as connection:
+            gone = [
+                connection.execute(sa.delete(table).where(table.c.kept_at < before)).rowcount
+                for table in (_answers, _runs)
+            ]
+        return sum(gone)
 
     def load_run(self, run_id: str) -> str | None:
         """Return the JSON report of a finished run."""

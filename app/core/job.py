@@ -27,6 +27,7 @@ class JobKind(StrEnum):
     REVIEW = "review"
     COMMAND = "command"
     CLOSE = "close"
+    REPAIR = "repair"
 
 
 class JobState(StrEnum):

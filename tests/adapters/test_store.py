@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_deliveries_are_forgotten_by_age(store: Store) -> None:
     with store.begin() as connection:
         assert store.find_delivery(connection, "g1") == (False, None)
         assert store.find_delivery(connection, "g2") == (True, "k")
+
+
+def test_traces_are_forgotten_by_age(store: Store) -> None:
+    store.save_answer("k", "text")
+    store.save_run("r", "{}")
+    assert store.drop_traces(time.time() - 60) == 0
+    assert store.drop_traces(time.time() + 60) == 2
+    assert (store.load_answer("k"), store.load_run("r")) == (None, None)
 
 
 def test_sqlite_keeps_what_it_acknowledged_and_is_nobody_elses_to_read(

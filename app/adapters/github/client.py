@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 USER_AGENT = "postil"
 READ_PAUSES = (0.2, 0.6, 1.2)
 """Seconds between the four tries of a read; what stays broken longer waits in the scheduler."""
-NOT_JSON = object()
 
 M = TypeVar("M", bound=BaseModel)
 Params = Mapping[str, str | int]
@@ -247,8 +246,6 @@ class Client:
         if status >= HTTPStatus.BAD_REQUEST:
             fault = read_fault(status, said, data, self.site.clock())
             raise self.quota.punish(fault) if isinstance(fault, HostLimited) else fault
-        if data is NOT_JSON:
-            raise odd_answer("not JSON")
         self.quota.praise()
         return Answer(status, said, data)
 
@@ -272,13 +269,13 @@ class Client:
 
 
 def _decoded(text: str) -> object:
-    """Read JSON; nothing at all is an empty object."""
+    """Read JSON: nothing at all is an empty object, and what is no JSON fits no shape."""
     if not text:
         return {}
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return NOT_JSON
+        return None
 
 
 def parse(shape: type[M], data: object) -> M:

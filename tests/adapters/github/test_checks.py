@@ -53,6 +53,12 @@ def test_a_run_of_the_same_name_by_another_app_is_left_alone(scene: Scene) -> No
     assert foreign.status == "queued"
 
 
+def test_another_app_s_run_is_left_alone_even_if_the_list_is_not_filtered(scene: Scene) -> None:
+    run = {"id": 5, "status": "queued", "external_id": JOB, "app": {"id": 1, "slug": "other"}}
+    scene.inject("GET", "/check-runs$", body={"total_count": 1, "check_runs": [run]})
+    assert _open(scene) == scene.repository.check_runs[0].id
+
+
 @pytest.mark.parametrize(
     "fault", [{"status": 502}, {"hang": True}, {"reset": True}, {"body": "<html>"}], ids=str
 )

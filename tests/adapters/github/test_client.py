@@ -121,6 +121,13 @@ def test_a_write_with_a_broken_answer_is_sent_once_and_its_outcome_unknown(
     assert len(scene.github.called("POST", "/comments$")) == 1
 
 
+@pytest.mark.parametrize("body", ["<html>", "{", "{}}", "NaN,"])
+def test_what_is_no_json_fits_no_shape(scene: Scene, client: Client, body: str) -> None:
+    scene.inject("GET", "/pulls/1$", times=None, body=body)
+    with pytest.raises(HostUnavailable):
+        client.read(Anything, PULL)
+
+
 def test_an_answer_that_swells_is_given_up_at_the_cap(
     scene: Scene, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

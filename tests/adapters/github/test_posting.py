@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.adapters.github import talk
-from app.adapters.github.marks import FINDING, Marks
+from app.adapters.github.marks import FINDING, REPLY, Marks
 from app.adapters.github.posting import sign_review
 from app.core.anchors import Anchor
 from app.core.diff import Side
@@ -374,13 +374,14 @@ def test_markers_copied_by_somebody_else_hide_nothing(scene: Scene) -> None:
     assert len([one for one in scene.pull.comments if one.author.user is scene.alice]) == 4
 
 
-def test_markers_of_another_pull_or_key_hide_nothing(scene: Scene) -> None:
+def test_markers_of_another_pull_key_or_kind_hide_nothing(scene: Scene) -> None:
     pull = scene.fetch()
     other = replace(pull.ref, number=2)
     marks = [
         Marks(b"another key").sign(pull.ref, FINDING, name(1), pull.head_sha),
         Marks(KEY).sign(other, FINDING, name(1), pull.head_sha),
         Marks(KEY).signer(pull)(FINDING, name(1))[:-8],
+        Marks(KEY).signer(pull)(REPLY, name(1)),
     ]
     comment = Comment(Anchor("cart.py", Side.RIGHT, 1, 1), "\n".join(marks), name(2))
     scene.reviews().post(pull, Review("review:0", pull.head_sha, "", (comment,), report()))

@@ -198,9 +198,9 @@ def test_a_patch_that_was_cut_comes_from_git(scene: Scene, tmp_path: Path) -> No
 
 def test_the_diff_begins_where_the_branch_left_its_base(scene: Scene, tmp_path: Path) -> None:
     scene.repository.commit({"other.py": "on main\n"}, branch="main")
-    scene.pull.push({"cart.py": NEW + "more\n"})
-    scene.github.limits = replace(scene.github.limits, patch_lines=1)
-    assert _paths(_diff(scene, tmp_path / "store")) == ["cart.py"]
+    scene.pull.push({"cart.py": NEW + "more\n", "new.py": "x\n"})
+    scene.github.limits = replace(scene.github.limits, files_listed=1)
+    assert _paths(_diff(scene, tmp_path / "store")) == ["cart.py", "new.py"]
 
 
 def test_a_path_that_json_cannot_carry_has_its_name_from_git(scene: Scene, tmp_path: Path) -> None:

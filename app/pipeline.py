@@ -51,6 +51,7 @@ SLICE_TOKENS = 600
 """Tokens of context shown with one unit."""
 MANIFESTS_READ = 20
 POLICY_PATHS = (".postil.toml", ".github/postil.toml")
+UNPRICED = "the cost cap can't be kept: no price is known for"
 CUT_PER_TOKEN = 2
 """Characters that one piece of a hunk may have for each token of a chunk: it must fit in one."""
 NO_MODEL_WISHED = "no-model"
@@ -296,6 +297,7 @@ class Reviewer:
             progress=self.progress,
             chunks=tuple(sorted(chunks, key=risk, reverse=True)),
             estimate=worst_case(prompts, rates),
+            remarks=[] if purse.enforceable else [f"{UNPRICED} {info.provider}/{info.name}"],
         )
 
     def _look(self, looks: Looks, change: Change) -> None:

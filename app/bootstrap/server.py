@@ -19,7 +19,13 @@ from app.adapters.metrics import Metrics
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.answers import Answers
 from app.bootstrap.hosts import build_host
-from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, derive_key
+from app.bootstrap.parts import (
+    ModelWish,
+    build_chosen_model,
+    build_reviewer,
+    derive_key,
+    refuse_cap_without_prices,
+)
 from app.core.events import CommandRequest, ReviewRequest
 from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
@@ -55,6 +61,7 @@ class Office:
         self._access = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
         self._marks = Marks(derive_key("marks", key))
         model = build_chosen_model(settings, ModelWish())
+        refuse_cap_without_prices(model, settings.max_cost_usd)
         self._jobs = Jobs(
             self._store,
             WorkerLocks(self._store.engine),

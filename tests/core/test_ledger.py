@@ -277,11 +277,37 @@ def test_a_huge_hunk_is_cut_where_functions_begin() -> None:
 def test_an_insertion_at_the_start_leaves_most_pieces_as_they_were() -> None:
     text = functions(200, 20)
     before = open_ledger(diff_of("a.py", patch=added(*text), kind=ChangeKind.ADDED), POLICY)
-    longer = ["import os", "", *text]
+    longer = [*(f"constant_{number} = {number}" for number in range(97)), "", *text]
     after = open_ledger(diff_of("a.py", patch=added(*longer), kind=ChangeKind.ADDED), POLICY)
     ids = {unit.id for unit in before.planned}
     kept = [unit for unit in after.planned if unit.id in ids]
-    assert len(kept) >= len(after.planned) - 3
+    assert len(kept) >= len(after.planned) - 5
+
+
+def test_a_hunk_without_symbols_is_cut_behind_a_blank_line() -> None:
+    text = [
+        line for number in range(60) for line in (*(f"{number} {word}" for word in "abcdefghi"), "")
+    ]
+    units = open_ledger(diff_of("a.md", patch=added(*text), kind=ChangeKind.ADDED), POLICY).planned
+    assert len(units) > 1
+    assert all(unit.changed_lines % 10 == 0 for unit in units)
+
+
+def first_lines(patch: str, kind: ChangeKind = ChangeKind.MODIFIED) -> list[str]:
+    units = open_ledger(diff_of("a.c", patch=patch, kind=kind), POLICY).planned
+    assert len(units) > 1
+    return [unit.hunk.lines[0].mark + unit.hunk.lines[0].text for unit in units if unit.hunk]
+
+
+def test_a_cut_does_not_part_a_block_from_its_closing_bracket() -> None:
+    body = [f"  h({number})," for number in range(40)]
+    text = [line for n in range(50) for line in (f"const f{n} = g([", *body, ")]")]
+    assert all(line.startswith("+const") for line in first_lines(added(*text), ChangeKind.ADDED))
+
+
+def test_a_cut_does_not_part_a_line_from_what_replaces_it() -> None:
+    pairs = "".join(f"\n-old {number}\n+new {number}" for number in range(300))
+    assert all(line.startswith("-") for line in first_lines(f"@@ -1,300 +1,300 @@{pairs}"))
 
 
 def test_given_boundaries_decide_where_to_cut() -> None:

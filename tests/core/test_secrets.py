@@ -93,7 +93,8 @@ def test_a_token_is_found_by_its_shape_and_hidden_by_its_kind(
             "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI7K8MDENG9bPxRfiCYzzzzz1KEY2",
             "AWS_SECRET_ACCESS_KEY=<SECRET_1>",
         ),
-        ("İ password = 'hT7$kQ2!pLm9'", "İ password = '<PASSWORD_1>'"),
+        ("İ" * 50 + " password = 'hT7$kQ2!pLm9'", "İ" * 50 + " password = '<PASSWORD_1>'"),
+        ("password = 'Correct-Horse'", "password = '<PASSWORD_1>'"),
     ],
 )
 def test_a_value_given_to_a_secret_name_is_hidden(text: str, masked: str) -> None:
@@ -122,6 +123,12 @@ def test_a_value_given_to_a_secret_name_is_hidden(text: str, masked: str) -> Non
         'next_key_length = "RSA_1024_BIT"; signing_key = "RSA_1024_BIT"',
         'token_type = "urn:openai:params:oauth:token-type:x509"',
         'update_token = "1a2b3c4d-5e6f-7a8b-9c0d-1e2f3a4b5c6d"',
+        "secret_id = '2024010112'",
+        "secret_id = 'a1a1a1a1a1a1'",
+        "auth_token = 'Correct-Horse'",
+        "token = a1b2c3d4e5f6g7h8i9j0",
+        "token = A1B2C3D4E5F6G7H8I9J0",
+        "token = aA1aA1aA1aA1aA1aA1aA1",
         "sk-ecdsa-sha2-nistp256 sk-ssh-ed25519-cert-v01",
         "postgresql://scott:tiger@localhost/test",
         "secret = None",
@@ -155,6 +162,14 @@ def test_the_same_secret_has_the_same_name_within_a_call() -> None:
 def test_a_private_key_without_its_end_is_hidden_as_far_as_it_goes() -> None:
     text = f"-----BEGIN PRIVATE KEY-----\n{PEM_BODY}\nrest of the file"
     assert mask(text) == "<PRIVATE_KEY_1>\n" * 7 + "rest of the file"
+    far = (
+        f"-----BEGIN PRIVATE KEY-----\n{PEM_BODY}\n"
+        + "some words\n" * 3_000
+        + "-----END PRIVATE KEY-----"
+    )
+    assert mask(far).startswith("<PRIVATE_KEY_1>\n" * 7 + "some words\n")
+    after = f"{PEM}\n{PEM_BODY}\n"
+    assert mask(after) == "<PRIVATE_KEY_1>\n" * 8 + PEM_BODY + "\n"
     one_line = "key = '" + PEM.replace("\n", "\\n") + "'"
     assert mask(one_line) == "key = '<PRIVATE_KEY_1>'"
 
@@ -274,6 +289,14 @@ def test_a_latin_1_file_is_not_full_of_hidden_characters() -> None:
     patch = b"@@ -0,0 +1,1 @@\n+x = '\x93quoted\x94'\n"
     diff = parse_diff([RawFile("a.py", ChangeKind.ADDED, patch)])
     assert mask_diff(diff)[1] == ()
+    mixed = patch.replace(b"+1,1", b"+1,2") + "+y = 1  # \u202e\n".encode()
+    (finding,) = mask_diff(parse_diff([RawFile("a.py", ChangeKind.ADDED, mixed)]))[1]
+    assert finding.first == "R2"
+    assert len(mask_diff(diff_of("+x = '\x93'"))[1]) == 1
+
+
+def test_an_escape_that_is_written_out_is_no_hidden_character() -> None:
+    assert mask_diff(diff_of("+x = '<U+202E>'", "+y = '\u200b'"))[1][0].first == "R2"
 
 
 def test_an_ordinary_diff_is_returned_as_it_is() -> None:

@@ -59,6 +59,8 @@ def open_check(client: Client, app_id: int | None, pull: PullRequest, key: str) 
             return None
         raise
     except HostInvalid as invalid:
+        if "no commit found" not in invalid.message.lower():
+            raise
         raise HostMissing("the head is gone", superseded=True) from invalid
     return found.id
 

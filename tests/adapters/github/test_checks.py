@@ -11,7 +11,7 @@ from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
 from app.core.ledger import Conclusion
 from app.core.review import Annotation
-from app.errors import HostMissing, HostRefused, HostUnavailable
+from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
 from sandbox.github import checks
 from tests.adapters.github.conftest import JOB, Scene, report
 from tests.adapters.github.one_review import KEY
@@ -99,6 +99,20 @@ def test_a_head_that_is_gone_is_superseded(scene: Scene) -> None:
     with pytest.raises(HostMissing) as error:
         scene.reviews().open_check(pull, JOB)
     assert error.value.data["superseded"] is True
+
+
+def test_a_request_github_cannot_take_is_not_taken_for_a_lost_head(scene: Scene) -> None:
+    pull = scene.fetch()
+    scene.inject("POST", "/check-runs$", status=422, body={"message": "Invalid request."})
+    with pytest.raises(HostInvalid):
+        scene.reviews().open_check(pull, JOB)
+
+
+def test_a_job_s_token_finds_its_run_again(scene: Scene) -> None:
+    token = scene.github.mint(scene.installation).value
+    access = GitHubToken(token, scene.github.url, clock=scene.time, sleep=scene.time.sleep)
+    reviews = GitHubReviews(access, Marks(KEY))
+    assert reviews.open_check(scene.fetch(), JOB) == reviews.open_check(scene.fetch(), JOB)
 
 
 @pytest.mark.parametrize("conclusion", list(Conclusion))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
@@ -31,6 +33,13 @@ PULL = "/repos/acme/shop/pulls/1"
 
 class Anything(BaseModel):
     """Any object at all."""
+
+
+class Named(BaseModel):
+    """A commit or a repository."""
+
+    sha: str = ""
+    full_name: str = ""
 
 
 @pytest.fixture
@@ -223,6 +232,29 @@ def test_every_error_of_the_libraries_below_is_translated() -> None:
         exchange.request("GET", "/", None, {})
         with pytest.raises(HostUnavailable):
             exchange.getresponse()
+
+
+def test_calls_side_by_side_each_get_their_own_answer(scene: Scene, client: Client) -> None:
+    shas = scene.repository.git.run("rev-list", "one").decode().split()
+    paths = [f"/repos/acme/shop/git/commits/{sha}" for sha in shas] + ["/repos/acme/shop"]
+    for one in ("commits", "shop$"):
+        scene.inject("GET", one, times=None, delay_s=0.02)
+
+    def ask(path: str) -> bool:
+        answer = client.read(Named, path)
+        return (answer.sha or answer.full_name) in {path.rpartition("/")[2], "acme/shop"}
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(ask, paths * 8))
+
+
+def test_no_log_holds_a_body_or_a_key(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        access = scene.access()
+        access.client(scene.ref).read(Anything, PULL)
+        _write(access.client(scene.ref))
+    assert "Rewrite it" not in caplog.text
+    assert access.token(scene.ref) not in caplog.text
 
 
 # Redirects and pages.

@@ -171,6 +171,13 @@ def test_where_we_may_not_it_is_said_once_with_the_commit(
     assert len(mutations) == 1
 
 
+def test_a_thread_that_takes_no_answer_is_left_as_it_is(scene: Scene) -> None:
+    said = _said(scene, 2)
+    scene.pull.locked = True
+    scene.conversation().close_fixed(scene.fetch(), said)
+    assert [len(thread.comments) for thread in scene.pull.threads] == [1, 1]
+
+
 def test_what_a_person_closed_is_not_answered(scene: Scene) -> None:
     _said(scene)
     scene.pull.threads[0].resolved_by = scene.alice

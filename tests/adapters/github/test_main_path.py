@@ -36,6 +36,32 @@ def test_a_pull_is_read_reviewed_and_its_check_completed(scene: Scene) -> None:
     assert scene.time.slept == [] or max(scene.time.slept) <= 1
 
 
+def test_a_small_pull_takes_eight_calls(scene: Scene) -> None:
+    access = scene.access()
+    access.identity(scene.ref)  # asked once in the life of a process
+    pulls, reviews = GitHubPulls(access), scene.reviews(access)
+    review = scene.review(1)
+    before = len(scene.github.calls)
+    pull = pulls.fetch_pull(scene.ref)
+    check = reviews.open_check(pull, JOB)
+    pulls.fetch_diff(pull)
+    reviews.fetch_said(pull)
+    pulls.fetch_pull(scene.ref)
+    reviews.post(pull, review)
+    reviews.close_check(pull, check, report())
+    calls = [(one.method, one.path.rpartition("/shop")[2]) for one in scene.github.calls[before:]]
+    assert calls == [
+        ("GET", "/pulls/1"),
+        ("GET", f"/commits/{pull.head_sha}/check-runs"),
+        ("POST", "/check-runs"),
+        ("GET", "/pulls/1/files"),
+        ("POST", "/graphql"),
+        ("GET", "/pulls/1"),
+        ("POST", "/pulls/1/reviews"),
+        ("PATCH", f"/check-runs/{check}"),
+    ]
+
+
 def test_what_was_said_is_known_again(scene: Scene) -> None:
     scene.reviews().post(scene.fetch(), scene.review(2))
     said = scene.reviews().fetch_said(scene.fetch())

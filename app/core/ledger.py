@@ -71,6 +71,7 @@ _LOCK_FILES: Final = frozenset(
         "yarn.lock",
     }
 )
+_LOCK_FILE_NAME = re.compile(r"requirements[\w.-]*\.lock|pylock\.[\w.-]+\.toml")
 _VENDORED_FOLDERS: Final = frozenset(
     {
         "Carthage",
@@ -325,7 +326,7 @@ def _find_waiver(file: FileDiff, policy: Policy, generated: AbstractSet[str]) ->
     if pattern is not None:
         return IGNORE + pattern
     *folders, name = file.path.split("/")
-    if name in _LOCK_FILES:
+    if name in _LOCK_FILES or _LOCK_FILE_NAME.fullmatch(name):
         return LOCK_FILE
     if not _VENDORED_FOLDERS.isdisjoint(folders):
         return VENDORED

@@ -143,6 +143,7 @@ def test_deletions_are_reviewed() -> None:
         ("go.sum", "lock file"),
         ("web/package-lock.json", "lock file"),
         ("Cargo.lock", "lock file"),
+        ("requirements-dev.lock", "lock file"),
         ("src/vendor/x/y.go", "vendored"),
         ("node_modules/x/index.js", "vendored"),
         ("api/service.pb.go", "generated"),
@@ -158,7 +159,16 @@ def test_a_waiver_names_its_rule(path: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["vendor.py", "go.sum.py", "src/locks/lock.py", "min.js", "Makefile.lock", "pb.go"]
+    "path",
+    [
+        "vendor.py",
+        "go.sum.py",
+        "src/locks/lock.py",
+        "min.js",
+        "Makefile.lock",
+        "pb.go",
+        "requirements.txt",
+    ],
 )
 def test_a_name_that_only_resembles_a_rule_is_reviewed(path: str) -> None:
     assert open_ledger(diff_of(path), POLICY).planned

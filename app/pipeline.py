@@ -50,6 +50,7 @@ from app.ports import (
 SLICE_TOKENS = 600
 """Tokens of context shown with one unit."""
 MANIFESTS_READ = 20
+NOTES_SHOWN = 20
 POLICY_PATHS = (".postil.toml", ".github/postil.toml")
 UNPRICED = "the cost cap can't be kept: no price is known for"
 CUT_PER_TOKEN = 2
@@ -231,7 +232,7 @@ class Reviewer:
             usage=looks.usage,
             brief=looks.brief,
             outage=looks.outage,
-            notes=(*policy.notes, *diff.notes, *report.notes, *looks.notes, *trust),
+            notes=(*policy.notes, *notes_of(shown, ledger), *report.notes, *looks.notes, *trust),
             reused=looks.reused,
             fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
             planned=wishes.plan_only,
@@ -417,6 +418,15 @@ def read_project_guidelines(change: Change, units: Sequence[Unit]) -> str:
     files = change.code.read_files(change.base_sha, paths)
     texts = {file.path: show(decode(file.data)) for file in files}
     return read_guidelines(texts, sorted({unit.path for unit in units}))
+
+
+def notes_of(diff: Diff, ledger: Ledger) -> tuple[str, ...]:
+    """Collect what a reader should know of the change's files: encodings, links, cut lines."""
+    files = [f"{file.path}: {file.note}" for file in diff.files if file.note]
+    units = [f"{row.unit.path}: {row.unit.note}" for row in ledger.rows if row.unit.note]
+    found = tuple(dict.fromkeys((*files, *units)))
+    left = len(found) - NOTES_SHOWN
+    return (*diff.notes, *found[:NOTES_SHOWN], *([f"and {left} notes more"] if left > 0 else []))
 
 
 def find_call_sites(change: Change, units: Sequence[Unit], texts: Texts) -> tuple[CallSite, ...]:

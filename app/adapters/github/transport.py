@@ -7,7 +7,6 @@ threads overwrite each other's.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import ItemsView
 from dataclasses import dataclass
@@ -120,8 +119,6 @@ class Exchange:
 
 def open_session() -> requests.Session:
     """Open the pool all calls share: no retries, no cookies, no .netrc."""
-    # At DEBUG PyGithub logs whole bodies: diffs and findings.
-    logging.getLogger("github.Requester").setLevel(logging.INFO)
     session = requests.Session()
     session.auth = Requester.noopAuth
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

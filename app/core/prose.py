@@ -265,7 +265,7 @@ _ABOUT_CODE = re.compile(
 def _code_part(text: str) -> str:
     """Keep the sections of a contributor's guide that are about the code itself."""
     headings = list(_HEADING.finditer(text))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    ends = [*(heading.start() for heading in headings), len(text)][1:]
     return "\n".join(
         text[heading.start() : end]
         for heading, end in zip(headings, ends, strict=True)

@@ -205,6 +205,10 @@ def test_of_a_contributors_guide_the_part_about_code_counts() -> None:
     )
 
 
+def test_a_contributors_guide_without_headings_has_no_part_about_code() -> None:
+    assert read_guidelines({"CONTRIBUTING.md": "Be kind.\n"}, []) == ""
+
+
 def test_guidelines_are_capped() -> None:
     text = read_guidelines({"AGENTS.md": "word " * 50_000}, [])
     assert len(text) == MAX_GUIDELINES

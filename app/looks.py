@@ -199,8 +199,11 @@ class Looks:
         """Ask about every chunk until each of its units has an answer or a reason."""
         looks = [Look(chunk, self.questions.review(chunk, 0)) for chunk in self.chunks]
         total = len(looks)
-        while looks and not self.interrupted:
+        while looks:
             looks = [look for look in looks if not self._remember(look)]
+            if self.interrupted:
+                self._mark(looks, UnitState.FAILED, INTERRUPTED)
+                break
             asked, refused = self._afford(looks)
             if not asked:
                 self._mark(refused, UnitState.OVER_BUDGET, FaultKind.BUDGET.value)
@@ -210,7 +213,7 @@ class Looks:
     def refute(self, findings: Sequence[Weighed]) -> tuple[Weighed | Dropped, ...]:
         """Try to refute each finding, in order; one that could not be looked at stays as it is."""
         prompts = [self.questions.refute(one, self._shown(one)) for one in findings]
-        can, _ = self.purse.affordable(prompts)
+        can, _ = self.purse.affordable(() if self.interrupted else prompts)
         asked = zip((prompt.nonce for prompt in can), self._ask_all(can), strict=True)
         replies = dict(asked)
         judged: list[Weighed | Dropped] = []
@@ -286,14 +289,11 @@ class Looks:
     def _ask(self, looks: Sequence[Look], total: int) -> list[Look]:
         """Ask once about each; return the looks that must be asked again."""
         replies = self._ask_all([look.prompt for look in looks], total)
-        again = [
+        return [
             further
             for look, reply in zip(looks, replies, strict=True)
             for further in self._take(look, reply)
         ]
-        if self.interrupted:
-            self._mark(again, UnitState.FAILED, INTERRUPTED)
-        return again
 
     def _ask_aside(self, prompt: Prompt) -> Reply:
         """Ask something a review can do without, when it can be paid for."""
@@ -316,7 +316,7 @@ class Looks:
             replies |= enumerate(self.model.ask_all(prompts, hear))
         except KeyboardInterrupt:
             self.interrupted = True
-        silent = Fault(FaultKind.INTERRUPTED, "")
+        silent = Fault(FaultKind.INTERRUPTED, "somebody stopped the review")
         heard = tuple(replies.get(index, silent) for index in range(len(prompts)))
         self.purse = self.purse.settle(prompts, heard)
         for reply in heard:

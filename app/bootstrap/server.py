@@ -31,7 +31,7 @@ from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
 from app.core.review import failed_report, money, superseded_report
 from app.core.secrets import Redactor
-from app.errors import SettingsError
+from app.errors import HostMissing, SettingsError
 from app.jobs import MODEL, Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
@@ -131,9 +131,20 @@ class Office:
         )
         began = time.monotonic()
         with self._host() as host:
-            done = self._reviewer.review(
-                host, request.ref, request.head_sha, key=request.key, run_id=run_id, wishes=wishes
-            )
+            try:
+                done = self._reviewer.review(
+                    host,
+                    request.ref,
+                    request.head_sha,
+                    key=request.key,
+                    run_id=run_id,
+                    wishes=wishes,
+                )
+            except HostMissing as missing:
+                now = host.pulls.fetch_pull(request.ref).head_sha
+                if not missing.data.get("superseded") or now == request.head_sha:
+                    raise
+                done = Superseded(now)
         if isinstance(done, Superseded):
             return RunResult(JobState.SUPERSEDED, head_sha=done.head_sha)
         if isinstance(done, Skipped):

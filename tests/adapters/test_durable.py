@@ -244,7 +244,8 @@ def test_a_failed_run_pays_for_no_finished_call_again(bench: Bench) -> None:
 
 def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Path) -> None:
     real = RealThings()
-    runs: list[int] = []
+    refusals: list[str | None] = []
+    attempts: list[int] = []
 
     def serve(*, stop_within: bool) -> None:
         engine = open_engine(tmp_path)
@@ -253,8 +254,10 @@ def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Pa
         things = durable(real, Things, name="things", halted=lambda: halted[0])
 
         def review(_request: ReviewRequest, _run: str) -> RunResult:
-            runs.append(1)
-            things.fetch("first")
+            try:
+                things.refuse()
+            except HostRefused as error:
+                refusals.append(error.missing)
             halted[0] = stop_within
             things.fetch("second")
             return RunResult(JobState.DONE)
@@ -272,13 +275,16 @@ def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Pa
                 break
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        if job and job.state is JobState.DONE:
+            attempts.append(job.attempts)
         jobs.stop()
         DBOS.destroy(destroy_registry=True)
         engine.dispose()
 
     serve(stop_within=True)
     serve(stop_within=False)
-    assert (len(runs), real.calls) == (2, 2)
+    assert (refusals, real.calls) == (["checks", "checks"], 2)
+    assert attempts == [1], "a stop is no failure"
     assert not issubclass(Halted, Exception)
 
 

@@ -37,6 +37,10 @@ BAD = {
 }
 
 
+def postil(*arguments: str) -> int:
+    return run(["config", *arguments], serve=lambda _settings, _role: 0, act=lambda: 0)
+
+
 @pytest.mark.parametrize(("data", "named"), BAD.values(), ids=BAD.keys())
 def test_a_bad_policy_file_gets_one_sentence_that_names_the_trouble(
     data: bytes, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -44,7 +48,7 @@ def test_a_bad_policy_file_gets_one_sentence_that_names_the_trouble(
     path = tmp_path / ".postil.toml"
     path.write_bytes(data)
 
-    code = run(["config", "check", str(path)], serve=lambda _settings, _role: 0)
+    code = postil("check", str(path))
 
     shown = capsys.readouterr()
     assert (code, shown.out) == (2, "")
@@ -63,7 +67,7 @@ def test_the_shown_policy_reads_back_as_itself(
     path = tmp_path / ".postil.toml"
     path.write_text('[review]\nmax_comments = 3\nignore = ["docs/**"]\n[gate]\nfail_on = "major"\n')
 
-    assert run(["config", "show", str(path)], serve=lambda _settings, _role: 0) == 0
+    assert postil("show", str(path)) == 0
 
     shown = capsys.readouterr().out
     assert parse_policy(shown.encode()) == parse_policy(path.read_bytes())
@@ -71,7 +75,7 @@ def test_the_shown_policy_reads_back_as_itself(
 
 
 def test_the_schema_is_json_and_knows_every_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["config", "schema"], serve=lambda _settings, _role: 0) == 0
+    assert postil("schema") == 0
 
     schema = json.loads(capsys.readouterr().out)
     assert {"review", "gate", "budget"} <= set(schema["properties"])

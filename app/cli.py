@@ -182,15 +182,18 @@ def _render(result: Result, options: argparse.Namespace) -> str:
 
 def _write(text: str, output: Path | None) -> None:
     data = text.encode("utf-8", errors="backslashreplace")
-    if output is None:
+    try:
+        if output is not None:
+            output.write_bytes(data)
+            return
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return
-    try:
-        output.write_bytes(data)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise UserError(f"-o: {output} can't be written: {error.strerror}") from None
+        where = f"-o: {output}" if output else "the result"
+        raise UserError(f"{where} can't be written: {error.strerror}") from None
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -220,7 +220,7 @@ _NO_SOURCE = _Source((), Outline(), frozenset())
 
 def _slice(unit: Unit, source: _Source, sites: Sequence[CallSite], purse: _Purse) -> Slice:
     first, last = _extent(unit)
-    if first > len(source.lines) + 1:  # no text, or not of the version that the diff speaks of
+    if last > len(source.lines):  # no text, or not of the version that the diff speaks of
         return Slice(call_sites=_pick_sites(sites, purse))
     numbers = _pick_heads(unit, source, purse)
     used = _pick_sites(sites, purse)

@@ -174,6 +174,9 @@ def test_without_a_grammar_indentation_tells_what_a_hunk_stands_in() -> None:
 def test_a_file_without_text_or_beyond_its_end_has_no_slice() -> None:
     assert select_slices([change("a.py", 1, "x")], {}, {}, 500, words) == {}
     assert select_slices([change("a.py", 900, "x")], {"a.py": "y\n"}, {}, 500, words) == {}
+    longer = unit("a.py", Line(" ", "def f():", 1, 1), Line("+", "    x", None, 2))
+    assert select_slices([longer], {}, {}, 500, words) == {}
+    assert select_slices([longer], {"a.py": "y"}, {}, 500, words) == {}
     assert select_slices([Unit("u", "a.png", ChangeKind.ADDED, None)], {}, {}, 500, words) == {}
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.core.anchors import Placed, place_on_diff
 from app.core.chunks import Chunk, CountTokens
-from app.core.diff import ChangeKind, Diff, commentable, parse_diff
+from app.core.diff import ChangeKind, Diff, FileDiff, commentable, parse_diff
 from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
 from app.core.identity import Said, cluster, drop_already_said, identify
@@ -30,7 +30,16 @@ from app.core.secrets import mask, mask_diff
 from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
 from app.core.suggestions import check_suggestion
 from app.core.symbols import hunk_boundaries as cut_at
-from app.core.texts import Texts, added_text, decode, removed_text, show, undo
+from app.core.texts import (
+    Texts,
+    added_text,
+    decode,
+    encode,
+    removed_text,
+    settle,
+    show,
+    undo,
+)
 from app.looks import Looks, Progress, Questions
 from app.ports import (
     Analyzers,
@@ -51,6 +60,7 @@ SLICE_TOKENS = 600
 """Tokens of context shown with one unit."""
 MANIFESTS_READ = 20
 NOTES_SHOWN = 20
+FILES_NAMED = 5
 POLICY_PATHS = (".postil.toml", ".github/postil.toml")
 UNPRICED = "the cost cap can't be kept: no price is known for"
 CUT_PER_TOKEN = 2
@@ -87,7 +97,8 @@ class Wishes:
 class Change:
     """What is to be reviewed: a diff between two pinned commits, and the code to read beside it.
 
-    ``code`` is None when only a patch is at hand.
+    ``code`` is None when only a patch is at hand. ``loose`` says that the diff came alone, so that
+    the code's head may be before or after it, or another version altogether.
     """
 
     raw: RawDiff
@@ -95,6 +106,7 @@ class Change:
     head_sha: str | None = None
     code: Code | None = None
     pull: PullRequest | None = None
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,7 @@ class Reviewer:
         sources = read_sources(change, diff, ledger)
         texts = read_texts(sources, diff)
         report = self._analyze(() if wishes.plan_only else sources)
+        unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         known = (*planted, *(masked(finding) for finding in report.findings))
         looks = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
         if not (wishes.plan_only or wishes.no_model):
@@ -232,7 +245,14 @@ class Reviewer:
             usage=looks.usage,
             brief=looks.brief,
             outage=looks.outage,
-            notes=(*policy.notes, *notes_of(shown, ledger), *report.notes, *looks.notes, *trust),
+            notes=(
+                *policy.notes,
+                *notes_of(shown, ledger),
+                *unread,
+                *report.notes,
+                *looks.notes,
+                *trust,
+            ),
             reused=looks.reused,
             fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
             planned=wishes.plan_only,
@@ -387,12 +407,37 @@ def read_sources(change: Change, diff: Diff, ledger: Ledger) -> tuple[SourceFile
         file for file in diff.files if file.path in wanted and file.kind is not ChangeKind.REMOVED
     ]
     if change.code is not None and change.head_sha is not None:
-        return change.code.read_files(change.head_sha, [file.path for file in present])
+        read = change.code.read_files(change.head_sha, [file.path for file in present])
+        return _settled(read, present) if change.loose else read
+    return _added(present)
+
+
+def _settled(read: Sequence[SourceFile], present: Sequence[FileDiff]) -> tuple[SourceFile, ...]:
+    """Bring files to how a lone patch leaves them; one that it does not fit is left out."""
+    changed = {file.path: file for file in present}
+    texts = ((one, settle(changed[one.path], decode(one.data))) for one in read)
+    known = [replace(one, data=encode(text)) for one, text in texts if text is not None]
+    names = {one.path for one in read}
+    return (*known, *_added([file for file in present if file.path not in names]))
+
+
+def _added(present: Sequence[FileDiff]) -> tuple[SourceFile, ...]:
     return tuple(
-        SourceFile(file.path, added_text(file).encode("utf-8", errors="surrogateescape"))
+        SourceFile(file.path, encode(added_text(file)))
         for file in present
         if file.kind is ChangeKind.ADDED
     )
+
+
+def note_unread(sources: Sequence[SourceFile], diff: Diff, ledger: Ledger) -> tuple[str, ...]:
+    """Name the files that no analyzer could read, because only their patch is at hand."""
+    read = {source.path for source in sources}
+    removed = {file.path for file in diff.files if file.kind is ChangeKind.REMOVED}
+    unread = sorted({unit.path for unit in ledger.planned} - read - removed)
+    if not unread:
+        return ()
+    named = ", ".join(unread[:FILES_NAMED]) + (", ..." if len(unread) > FILES_NAMED else "")
+    return (f"no analyzer read {len(unread)} of the files, whose text is not at hand: {named}",)
 
 
 def read_texts(sources: Sequence[SourceFile], diff: Diff) -> Texts:

@@ -125,7 +125,8 @@ def _open_patch(data: bytes, asked: Asked, scratch: Path) -> Change:
     if asked.repo is None:
         return Change(raw)
     checkout = LocalCheckout(asked.repo, scratch)
-    return Change(raw, checkout.head_sha, checkout.head_sha, checkout.objects)
+    head = checkout.head_sha
+    return Change(raw, head, head, checkout.objects, loose=True)
 
 
 def _policy_of(change: Change) -> Policy:

@@ -58,8 +58,7 @@ def run(
         _complain("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output went away: https://docs.python.org/3/library/signal.html
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_INCOMPLETE
 
 
@@ -182,18 +181,30 @@ def _render(result: Result, options: argparse.Namespace) -> str:
 
 def _write(text: str, output: Path | None) -> None:
     data = text.encode("utf-8", errors="backslashreplace")
+    if output is None:
+        _print(data)
+        return
     try:
-        if output is not None:
-            output.write_bytes(data)
-            return
+        output.write_bytes(data)
+    except OSError as error:
+        raise UserError(f"-o: {output} can't be written: {error.strerror}") from None
+
+
+def _print(data: bytes) -> None:
+    try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f"-o: {output}" if output else "the result"
-        raise UserError(f"{where} can't be written: {error.strerror}") from None
+        _drop_output()
+        raise UserError(f"the result can't be written: {error.strerror}") from None
+
+
+def _drop_output() -> None:
+    """Point stdout nowhere: what could not be written would fail again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -138,7 +138,7 @@ _ASSIGNED_KINDS: Final = {
     "key": "API_KEY",
 }
 _NO_SECRET: Final = re.compile(
-    r"example|change.?me|placeholder|your[_-]|x{4}|dummy|sample|redacted|\*{3}|\.{3}"
+    r"[eE]xample|[cC]hange.?[mM]e|placeholder|your[_-]|x{4}|dummy|sample|redacted|\*{3}|\.{3}"
     r"|^[A-Z]+$|^[A-Z0-9]+(?:_[A-Z0-9]+)+$"
     r"|^[a-z_./:-]+[0-9]{0,2}$|^(?:https?:|/|\./|arn:|urn:|sha\d|\$)"
     r"|^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",

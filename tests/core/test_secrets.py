@@ -58,6 +58,22 @@ MORE = {
     "ASIA" + letters(16, "ABCDEFGHIJ234567"): "AWS_ACCESS_KEY",
     "sk-CANARY" + letters(20): "OPENAI_KEY",
     "rk_test_" + letters(24): "STRIPE_KEY",
+    **{f"{prefix}{letters(16, 'ABCDEFGH234567')}": "AWS_ACCESS_KEY" for prefix in ("ABIA", "ACCA")},
+    **{
+        f"gl{name}-{letters(20)}": "GITLAB_TOKEN"
+        for name in ("ptt", "dt", "rt", "cbt", "ft", "soat", "imt", "agent")
+    },
+    **{f"gh{letter}_{letters(36)}": "GITHUB_TOKEN" for letter in "ousr"},
+    **{f"shp{name}_{letters(32, HEX)}": "SHOPIFY_TOKEN" for name in ("ca", "pa", "ss")},
+    **{f"sig={letters(43)}{end}": "AZURE_SIGNATURE" for end in ("%3D", "=")},
+    "xapp-1-A012345-" + letters(20): "SLACK_TOKEN",
+    "whsec_" + letters(32): "STRIPE_KEY",
+    "gsk_" + letters(52): "GROQ_KEY",
+    "GOCSPX-" + letters(28): "GOOGLE_SECRET",
+    "dop_v1_" + letters(64, HEX): "DIGITALOCEAN_TOKEN",
+    "dckr_pat_" + letters(27): "DOCKER_TOKEN",
+    "AGE-SECRET-KEY-1" + letters(58, "ACDEFGHJKLMNPQRSTUVWXYZ0234567"): "AGE_KEY",
+    "hooks.slack.com/workflows/T0" + letters(40): "SLACK_WEBHOOK",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n" + PEM_BODY + "\n": "PRIVATE_KEY",
 }
 
@@ -82,6 +98,12 @@ def test_a_token_is_found_by_its_shape_and_hidden_by_its_kind(
     ("text", "masked"),
     [
         ("postgres://ada:s3cr3t!x@db/x", "postgres://ada:<URL_PASSWORD_1>@db/x"),
+        ("Authorization: Basic " + "a1" * 20, "Authorization: Basic <BEARER_TOKEN_1>"),
+        ("secret := 'kX82mQz01LpW'", "secret := '<SECRET_1>'"),
+        ("{secret: 'kX82mQz01LpW', b => 1}", "{secret: '<SECRET_1>', b => 1}"),
+        ("secret => 'kX82mQz01LpW'", "secret => '<SECRET_1>'"),
+        (f"SECRET={'0123456789abcdef' * 2}; x", "SECRET=<SECRET_1>; x"),
+        (f"SECRET={'0123456789ABCDEF' * 2}", "SECRET=<SECRET_1>"),
         ("Authorization: Bearer " + "a1" * 20, "Authorization: Bearer <BEARER_TOKEN_1>"),
         ("password = 'hT7$kQ2!pLm9'", "password = '<PASSWORD_1>'"),
         ('DB_PASSWORD: "zX9-wV8_uT7"', 'DB_PASSWORD: "<PASSWORD_1>"'),
@@ -124,6 +146,28 @@ def test_a_value_given_to_a_secret_name_is_hidden(text: str, masked: str) -> Non
         'token_type = "urn:openai:params:oauth:token-type:x509"',
         'update_token = "1a2b3c4d-5e6f-7a8b-9c0d-1e2f3a4b5c6d"',
         "secret_id = '2024010112'",
+        *(
+            f"secret = '{value}'"
+            for value in (
+                "Example-Key-12345",
+                "change-Me-12345",
+                "Placeholder-12345".lower() + "A",
+                "your-Key-12345",
+                "xxxx-Key-12345",
+                "dummy-Key-12345",
+                "sample-Key-12345",
+                "redacted-Key-12345",
+                "***-Key-12345",
+                "Key-12345-...",
+                "https://X.invalid/a1b2",
+                "/Secrets/Key1/a2",
+                "./Secrets/Key1/a2",
+                "arn:aws:X1/a2-b3",
+                "sha512-Ab1Cd2Ef3",
+                "$SECRET_Key1a2b3",
+                "some/path.to:key12",
+            )
+        ),
         "secret_id = 'a1a1a1a1a1a1'",
         "auth_token = 'Correct-Horse'",
         "token = a1b2c3d4e5f6g7h8i9j0",
@@ -246,6 +290,15 @@ def test_a_key_whose_first_line_is_context_is_reported_on_the_first_changed_line
     begin, *body = PEM.split("\n")
     _, (finding,) = mask_diff(diff_of(f" {begin}", *(f"+{line}" for line in body)))
     assert finding.first == "R2"
+
+
+def test_a_removed_key_whose_first_line_stays_is_hidden_and_worth_a_word() -> None:
+    begin, *body = PEM.split("\n")
+    shown, (finding,) = mask_diff(diff_of(f" {begin}", *(f"-{line}" for line in body)))
+    assert not any(part in repr(shown) for part in PEM_BODY.split("\n"))
+    assert (finding.first, finding.severity) == ("L2", Severity.INFO)
+    assert finding.title == "A secret is taken out of the code: private key"
+    assert "history: revoke it" in finding.why
 
 
 def test_a_guess_by_name_is_major_and_its_title_does_not_hold_it() -> None:
@@ -401,6 +454,14 @@ def test_a_secret_blocks_a_text_even_split_or_encoded(spelling: str) -> None:
 )
 def test_an_ordinary_text_may_leave(text: str) -> None:
     assert not REDACTOR.leaks(text)
+
+
+def test_a_short_secret_blocks_a_text_even_split_but_not_in_parts() -> None:
+    redactor = Redactor(["pQ7-xZ2w9"])
+    assert redactor.leaks("p Q 7 x Z 2 w 9")
+    assert redactor.leaks("9w2ZxxQ pQ7-xZ2w9")
+    assert not redactor.leaks("pQ7-xZ2")
+    assert not Redactor(["a-b-c-d-e"]).leaks("abcde")
 
 
 def test_short_secrets_are_not_looked_for() -> None:

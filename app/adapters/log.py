@@ -9,8 +9,13 @@ from collections.abc import Iterable
 from app.core.hidden import escape_line
 from app.core.secrets import Redactor
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has; anything else came in ``extra``."""
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
+"""What every record has, and uvicorn's coloured copy; anything else came in ``extra``."""
 
 
 class RedactingFormatter(logging.Formatter):

@@ -87,6 +87,7 @@ def measure(files: int, lines: int) -> tuple[float, dict[str, float]]:
     chunks = watch.measure(
         "chunks and tokens", lambda: split_into_chunks(ledger.planned, {}, CHUNK_TOKENS, count)
     )
+    watch.measure("tokens alone", lambda: sum(count(chunk.text) for chunk in chunks.chunks))
     texts = {file.path: added_text(file) for file in shown.files}
     watch.measure("slices", lambda: select_slices(ledger.planned, texts, {}, SLICE_TOKENS, count))
     if sum(patch.added for patch in reference) != ledger.changed_lines:

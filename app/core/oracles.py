@@ -112,7 +112,7 @@ _UNDEFINED: Final = re.compile(
 )
 _UNUSED: Final = re.compile(r"\b(?:unused|(?:never|not) used|isn't used)\b", re.IGNORECASE)
 _PERHAPS: Final = re.compile(
-    r"\b(?:may|might|could|can|possibly|potentially|before|when|if|unless)\b", re.IGNORECASE
+    r"\b(?:may|might|could|can(?!'t)|possibly|potentially|before|when|if|unless)\b", re.IGNORECASE
 )
 _NAME: Final = re.compile(r"[`'\"]([A-Za-z_]\w*)(?:\(\))?[`'\"]")
 

@@ -66,6 +66,38 @@ def test_a_claim_of_a_syntax_error_is_checked_by_parsing(
     assert agrees(rule_on_syntax(case(title, text))) == expected
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        *(f"{word} parenthesis" for word in ("Unbalanced", "Missing closing", "Missing opening")),
+        *(f"Unbalanced {word}" for word in ("brackets", "braces", "quotes")),
+        *(f"Missing closing {word}" for word in ("bracket", "brace", "quote")),
+        *(f"Unterminated {word}" for word in ("string", "literal", "comment")),
+        *(
+            f"The file {words} parse"
+            for words in ("does not", "doesn't", "won't", "will not", "cannot", "can't", "fails to")
+        ),
+        *(f"{word} does not compile" for word in ("The module", "The code", "This")),
+        *("Invalid syntax", "SyntaxError in mean()"),
+    ],
+)
+def test_a_plain_claim_about_syntax_is_known_by_its_words(title: str) -> None:
+    assert agrees(rule_on_syntax(case(title, "x = 1\n"))) is False
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("SQL", "query", "queries", "regex", "regular expression", "pattern", "JSON", "YAML"),
+        *("TOML", "XML", "HTML", "CSS", "Markdown", "template", "shell", "command", "format"),
+        *("URL", "input", "argument", "value", "user", "runtime", "generated", "output"),
+        *("that emits", "that produces", "for x", "on x", "with x", "may happen", "if x"),
+    ],
+)
+def test_a_claim_about_some_other_syntax_is_not_ruled_on(words: str) -> None:
+    assert rule_on_syntax(case(f"Syntax error {words}", "x = 1\n")) is None
+
+
 def test_a_language_that_nobody_can_parse_is_not_ruled_on() -> None:
     assert rule_on_syntax(case("Syntax error", "((((", path="a.unknown")) is None
 

@@ -78,6 +78,10 @@ MORE = {
 }
 
 
+TOKEN = TOKENS["GITHUB_TOKEN"]
+KEY_ID = TOKENS["AWS_ACCESS_KEY"]
+
+
 @pytest.mark.parametrize(
     ("kind", "token"), [*TOKENS.items(), *((kind, token) for token, kind in MORE.items())]
 )
@@ -218,6 +222,14 @@ def test_a_private_key_without_its_end_is_hidden_as_far_as_it_goes() -> None:
     assert mask(one_line) == "key = '<PRIVATE_KEY_1>'"
 
 
+@pytest.mark.parametrize("first", [*TOKENS.values(), *MORE])
+@pytest.mark.parametrize("second", [KEY_ID, "sk-" + "aB3" * 9, "sig=" + "aB3" * 14 + "="])
+def test_two_secrets_without_anything_between_are_both_hidden(first: str, second: str) -> None:
+    masked = mask(first + second)
+    assert mask(masked) == masked
+    assert second not in masked
+
+
 PIECES = st.lists(
     st.sampled_from(
         [*TOKENS.values(), *MORE, "password = '", "'", " ", "\n", "x", "-", "_", "://u:"]
@@ -247,10 +259,6 @@ def diff_of(*lines: str, path: str = "a.py", section: str = "") -> Diff:
 
 def lines_of(diff: Diff) -> list[Line]:
     return [line for file in diff.files for hunk in file.hunks for line in hunk.lines]
-
-
-TOKEN = TOKENS["GITHUB_TOKEN"]
-KEY_ID = TOKENS["AWS_ACCESS_KEY"]
 
 
 def test_a_secret_in_a_diff_is_hidden_and_reported_on_its_line() -> None:

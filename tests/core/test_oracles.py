@@ -154,6 +154,33 @@ def test_a_claim_that_depends_on_something_is_not_ruled_on(title: str) -> None:
     assert rule_on_undefined(case(title, MODULE, 9)) is None
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["is undefined", "is not imported", "is not declared", "is never defined", "isn't defined"],
+)
+def test_a_plain_claim_about_a_name_is_known_by_its_words(words: str) -> None:
+    assert agrees(rule_on_undefined(case(f"`undefined_name` {words}", MODULE, 9))) is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "f = undefined_name\nundefined_name = 1\n",
+        "print(undefined_name)\nfor undefined_name in (): ...\n",
+        "print(undefined_name)\ntry: ...\nexcept E as undefined_name: ...\n",
+        "print(undefined_name)\nmatch x:\n    case {**undefined_name}: ...\n",
+        "print(undefined_name)\nmatch x:\n    case [*undefined_name]: ...\n",
+        "print(undefined_name)\nmatch x:\n    case y as undefined_name: ...\n",
+        "print(undefined_name)\nclass undefined_name: ...\n",
+        "print(undefined_name)\nlambda undefined_name: 1\n",
+        "print(undefined_name)\nimport undefined_name.x\n",
+        "print(undefined_name)\nexec('x')\n",
+    ],
+)
+def test_a_name_that_is_bound_somewhere_is_not_called_undefined(text: str) -> None:
+    assert rule_on_undefined(case("`undefined_name` is not defined", text, 1)) is None
+
+
 def test_a_name_that_is_deleted_is_not_ruled_on() -> None:
     assert rule_on_undefined(case("`os` is not defined", "import os\ndel os\nos.path\n", 3)) is None
 
@@ -259,6 +286,22 @@ def test_a_claim_about_a_version_is_checked_against_what_is_locked(
         assert agrees(rule_on_versions(asked)) == expected
     told = case("Wrong version", path=path, why=words, manifests=MANIFESTS)
     assert agrees(rule_on_versions(told)) == expected
+
+
+def test_where_manifests_differ_nothing_is_ruled() -> None:
+    two = {"a/requirements.txt": "numpy==1.26\n", "b/requirements.txt": "numpy==2.1\n"}
+    for words in ("requires `numpy` 2.0", "removed in `numpy` 2.0"):
+        assert agrees(rule_on_versions(case(words, manifests=two))) is None
+
+
+def test_a_lock_file_is_believed_before_a_manifest() -> None:
+    both = {"uv.lock": MANIFESTS["uv.lock"], "requirements.txt": "pydantic>=1\n"}
+    assert agrees(rule_on_versions(case("requires `pydantic` 2.0", manifests=both))) is False
+    ruling = rule_on_versions(case("requires `pydantic` 3.0", manifests=both))
+    assert ruling == Ruling(agrees=True, note="pydantic is at 2.14.3 by uv.lock")
+    loose = {"requirements.txt": "pydantic>=1\n"}
+    ruling = rule_on_versions(case("requires `pydantic` 3.0", manifests=loose))
+    assert ruling == Ruling(agrees=True, note="pydantic may be 1 by requirements.txt")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,19 @@ def test_a_finding_is_a_result_at_its_lines_with_a_relative_encoded_address() ->
     assert run["properties"] == {"headSha": "a" * 40}
 
 
+def test_what_is_not_known_is_left_out() -> None:
+    bare = replace(with_finding(scenario="", why=""), fingerprint="")
+    run = run_of(bare)
+    (result,) = run["results"]
+    assert "partialFingerprints" not in result
+    assert "fixes" not in result
+    assert result["message"]["text"] == "Title"
+    assert run["tool"]["driver"]["rules"][0]["properties"] == {"tags": ["bug"]}
+    lost = Placed(replace(FINDING, first="", why="", scenario=""), None)
+    (note,) = run_of(replace(WEIGHED, placed=lost))["invocations"][0]["toolExecutionNotifications"]
+    assert note["message"]["text"] == "Title\n\nsrc/a b.py"
+
+
 def test_nothing_found_is_a_valid_log() -> None:
     assert run_of()["results"] == []
     assert "properties" not in to_sarif((), tool_version="0", head_sha=None)["runs"][0]
@@ -81,8 +94,10 @@ def test_rules_are_listed_once_with_their_worst_severity() -> None:
 
 
 def test_a_finding_on_a_removed_line_stands_on_the_file_and_says_so() -> None:
-    left = replace(WEIGHED, placed=Placed(FINDING, Anchor("a.py", Side.LEFT, 7, 9)))
+    finding = replace(FINDING, suggestion="x = 1")
+    left = replace(WEIGHED, placed=Placed(finding, Anchor("a.py", Side.LEFT, 7, 9)))
     (result,) = run_of(left)["results"]
+    assert "fixes" not in result
     assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 1}
     assert "line 9 before the change" in result["message"]["text"]
 

@@ -192,6 +192,10 @@ def test_a_range_moves_with_its_first_line() -> None:
     assert where(claim("R5", RETURN, "R7")) == ("RIGHT", 2, 4)
 
 
+def test_a_range_that_moves_to_the_other_side_is_about_its_first_line() -> None:
+    assert where(claim("L1", RETURN, "L4")) == ("RIGHT", 2, 2)
+
+
 def test_a_range_of_thousands_of_lines_is_about_its_first() -> None:
     patch = "@@ -0,0 +1,5000 @@\n" + "".join(f"+x{n} = {n}\n" for n in range(1, 5001))
     placed = place(claim("R7", "x7 = 7", "R5000", path="big.py"), diff_of(big_py=patch))

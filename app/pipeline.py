@@ -28,7 +28,6 @@ from app.core.report import to_json
 from app.core.review import Result, compose, superseded_report, withhold
 from app.core.secrets import mask, mask_diff
 from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
-from app.core.suggestions import check_suggestion
 from app.core.symbols import hunk_boundaries as cut_at
 from app.core.texts import (
     Texts,
@@ -222,7 +221,6 @@ class Reviewer:
             looks, identify(weighed, shown), wishes.effort or policy.effort
         )
         trusted, below = self._trusted(kept)
-        mended = [with_checked_suggestion(one, texts) for one in trusted]
         asked = None if wishes.no_model or self.model is None else self.model.info
         trust = (
             (LOW_TRUST.format(model=asked.name, rung=asked.min_rung),)
@@ -238,7 +236,7 @@ class Reviewer:
             head_sha=change.head_sha,
             provider=asked.provider if asked else None,
             model=asked.name if asked else None,
-            findings=tuple(sorted(mended, key=lambda one: -one.severity.rank)),
+            findings=tuple(sorted(trusted, key=lambda one: -one.severity.rank)),
             dropped=(*dropped, *refuted, *below),
             chunks=looks.chunks,
             estimate=looks.estimate,
@@ -486,20 +484,6 @@ def find_call_sites(change: Change, units: Sequence[Unit], texts: Texts) -> tupl
         shown = {file.path: show(decode(file.data)) for file in files}
         found += confirm_call_sites(symbol, hits, shown)
     return tuple(found)
-
-
-def with_checked_suggestion(finding: Weighed, texts: Texts) -> Weighed:
-    """Keep a suggestion only when it may be offered for a commit; a note says why not."""
-    claim, anchor = finding.placed.finding, finding.placed.anchor
-    if claim.suggestion is None:
-        return finding
-    path = anchor.path if anchor else claim.path
-    reason = check_suggestion(claim, anchor, texts.head.get(path), path)
-    if reason is None:
-        return finding
-    placed = replace(finding.placed, finding=replace(claim, suggestion=None))
-    notes = (*finding.notes, f"its suggestion is not shown: {reason}")
-    return replace(finding, placed=placed, notes=notes)
 
 
 def witnesses_of(change: Change, texts: Texts) -> Witnesses:

@@ -101,6 +101,14 @@ def test_a_kill_before_the_answer_loses_no_delivery_that_github_repeats(stage: S
     assert spots(pull) == [("received.py", 2)]
     assert len(pull.reviews) == 1
 
+    # whoever starts once more finds nothing left to do
+    before = stage.writes(pull.repository)
+    with stage.serving():
+        other = stage.open_pull(stage.create_repository("other"))
+        stage.wait_until_done()
+    assert spots(other) == [("other.py", 2)]
+    assert stage.writes(pull.repository) == before
+
 
 @pytest.mark.parametrize("deaths", [WHILE_REVIEWING, WHILE_POSTING], ids=["reviewing", "posting"])
 def test_a_review_outlives_every_death_and_says_everything_once(
@@ -121,13 +129,6 @@ def test_a_review_outlives_every_death_and_says_everything_once(
     lost = sum(point == "after_model_answer" for point, _ in deaths)
     times = Counter(seen.prompt for seen in stage.model.seen)
     assert sum(times.values()) - len(times) == lost
-
-    before = stage.writes(pull.repository)
-    with stage.serving():
-        other = stage.open_pull(stage.create_repository("other"))
-        stage.wait_until_done()
-    assert spots(other) == [("other.py", 2)]
-    assert stage.writes(pull.repository) == before
 
 
 def test_every_point_where_it_may_die_was_tried() -> None:

@@ -295,12 +295,12 @@ class Reviewer:
             info=info,
             common=Common(
                 guidelines=read_project_guidelines(change, units),
-                instructions=policy.instructions,
-                title=change.pull.title if change.pull else "",
+                instructions=show(policy.instructions),
+                title=show(change.pull.title) if change.pull else "",
             ),
             policy=policy,
             slices=slices,
-            focus=wishes.focus,
+            focus=show(wishes.focus),
             hints=known,
         )
         chunks, too_large = questions.split(units, questions.budget)
@@ -325,7 +325,7 @@ class Reviewer:
             return
         trusted = Rung(self.model.info.min_rung) is Rung.E0
         if len(looks.chunks) > 1 and trusted:
-            looks.ask_brief(visible_text(change.pull.body) if change.pull else "")
+            looks.ask_brief(show(visible_text(change.pull.body)) if change.pull else "")
         looks.ask_reviews()
 
     def _refute(

@@ -538,3 +538,19 @@ def test_a_secret_reaches_no_prompt_and_is_named_on_its_line() -> None:
     assert not any(key in text for text in town.reviews.posted[0].texts)
     assert key not in town.traces.runs["run"]
     assert titles(result)[0].startswith("A secret is written into the code")
+
+
+def test_a_secret_in_what_people_wrote_reaches_no_prompt_either() -> None:
+    key = "AKIA" + "QWERTYUIOPASDFGH"
+    base, head = large("one", "two")
+    policy = f'[review]\ninstructions = "Our key is {key}."\n'.encode()
+    guide = f"# Rules\n\nSign with {key}.\n".encode()
+    town = Town(base={**base, ".postil.toml": policy, "AGENTS.md": guide}, head=head)
+    town.pulls.pull = replace(town.pulls.pull, title=f"Use {key}", body=f"As in {key}.")
+
+    town.review(Wishes(focus=f"where {key} is used"))
+
+    prompts = [message.content for prompt in town.asked for message in prompt.messages]
+    assert Task.BRIEF in {prompt.task for prompt in town.asked}
+    assert any("AWS_ACCESS_KEY" in text for text in prompts)
+    assert not any(key in text for text in prompts)

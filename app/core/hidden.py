@@ -27,7 +27,7 @@ _CONTROL_TOKEN = re.compile(r"<\|(?=[A-Za-z0-9_ ]{1,40}\|>)")
 
 
 def escape_hidden(text: str) -> str:
-    """Show every hidden character as ``<U+XXXX>``; tabs, line feeds and CR LF stay.
+    """Show every hidden character as ``<U+202E>``; tabs, line feeds and CR LF stay.
 
     A model's control tokens are broken the same way: ``<|im_start|>`` becomes
     ``<<U+007C>im_start|>``.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,9 +42,9 @@ Json = Mapping[str, Any]
 class RenewableAuth(Auth):
     """A key that can be replaced when GitHub no longer takes it."""
 
+    @abstractmethod
     def renew(self, refused: str) -> bool:
         """Replace the key unless ``refused`` is not the current one; False when it is fixed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Named places at which a fault test kills the process; nothing happens unless one is armed.
 
-Bootstrap arms a point from the operator's environment; nothing below it reads the environment.
+A test arms a point in the process that it starts; no setting and no command does.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from sandbox import planted
+from sandbox.github import Call, Pull
 from sandbox.models import Act
 from sandbox.serving import leaks, until
 from tests.e2e.conftest import (
@@ -13,6 +16,7 @@ from tests.e2e.conftest import (
     NEW,
     OLD,
     House,
+    Stage,
     check,
     checks,
     comments,
@@ -64,21 +68,35 @@ def test_a_clean_pull_gets_a_check_and_no_comment(house: House) -> None:
     assert (pull.reviews, pull.comments, pull.review_comments) == ([], [], [])
 
 
-def test_a_writer_may_have_it_done_again_and_nothing_is_said_twice(house: House) -> None:
+@pytest.mark.parametrize(("command", "runs"), [("/review", 1), ("/review full", 2)])
+def test_a_writer_may_have_it_done_again_and_nothing_is_said_twice(
+    house: House, command: str, runs: int
+) -> None:
     stage = house.stage
-    repository = stage.create_repository("again")
+    repository = stage.create_repository(f"again-{runs}")
     pull = stage.open_pull(repository)
     stage.wait_until_done()
     writer = stage.user("wilma")
     repository.grant(writer, "write")
 
-    comment = pull.comment(writer, "Once more, please.\n\n/review full\n")
+    comment = pull.comment(writer, f"Once more, please.\n\n{command}\n")
     stage.wait_until_done()
     assert [one.content for one in comment.reactions] == ["eyes"]
-    assert spots(pull) == [("again.py", 2)]
+    assert len(completions(stage, pull)) == 2
+    assert spots(pull) == [(f"again-{runs}.py", 2)]
     assert len(pull.reviews) == 1
-    assert [run.conclusion for run in checks(pull)] == ["success", "success"]
+    assert [run.conclusion for run in checks(pull)] == ["success"] * runs
     assert replies(pull) == []
+
+
+def completions(stage: Stage, pull: Pull) -> list[Call]:
+    """Return the calls that completed a check run of a pull request."""
+    start = f"/repos/{pull.repository.full_name}/check-runs/"
+    return [
+        call
+        for call in stage.github.calls
+        if call.method == "PATCH" and call.path.startswith(start) and b'"completed"' in call.body
+    ]
 
 
 def test_a_stranger_gets_nothing(house: House) -> None:

@@ -272,14 +272,19 @@ class _Viewer(BaseModel):
 
 
 def code_url(api_url: str, repository: str) -> str:
-    """Return where git finds a repository of the GitHub whose API is at ``api_url``.
+    """Return where git finds a repository of the GitHub whose API is at ``api_url``."""
+    return f"{web_url(api_url)}/{quote(repository)}.git"
+
+
+def web_url(api_url: str) -> str:
+    """Return where people see the GitHub whose API is at ``api_url``.
 
     ``api.`` stands before the host of github.com and of GitHub Enterprise Cloud with data
     residency; an Enterprise Server has ``/api/v3`` behind it:
     https://docs.github.com/en/enterprise-server/rest/using-the-rest-api/getting-started-with-the-rest-api
     """
     parts = urlsplit(api_url)
-    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}/{quote(repository)}.git"
+    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
 
 
 def read_private_key(text: str) -> str:

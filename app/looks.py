@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.core.chunks import Chunk, CountTokens, split_into_chunks
-from app.core.evidence import Dropped, Weighed, apply_refutation
+from app.core.chunks import Chunk, CountTokens, reverse_chunk, split_into_chunks
+from app.core.evidence import Weighed
 from app.core.findings import (
     Finding,
     ReviewAnswer,
     parse_brief,
-    parse_refute,
     parse_review_answer,
 )
 from app.core.ledger import Ledger, Unit, UnitState
@@ -27,10 +26,14 @@ from app.core.prompts import (
     Common,
     Fault,
     FaultKind,
+    Observation,
     Prompt,
     Reply,
+    Role,
     Templates,
     compose_brief,
+    compose_decide,
+    compose_patch,
     compose_refute,
     compose_repair,
     compose_review,
@@ -43,7 +46,9 @@ from app.ports import Model, ModelInfo, Traces
 ANSWER_TOKENS = 4096
 """The longest answer about one chunk."""
 SHORT_ANSWER_TOKENS = 500
-"""The longest brief, and the longest verdict of a refuting look."""
+"""The longest brief, verdict of a refuting look, or choice of what to look up."""
+PATCH_TOKENS = 1000
+"""The longest replacement of a few lines."""
 MAX_SPLITS = 4
 """How often a chunk is halved when it or its answer is too long."""
 
@@ -71,7 +76,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Makes the prompts of one run; ``seed`` is secret, so that nobody can foresee a nonce."""
+    """Makes the prompts of one run; ``seed`` is secret, so that nobody can foresee a nonce.
+
+    ``info`` is of the model that takes ``role``; ``doubter`` is the role that tries to refute.
+    """
 
     templates: Templates
     count: CountTokens
@@ -82,6 +90,8 @@ class Questions:
     slices: Mapping[str, Slice]
     focus: str = ""
     hints: tuple[Finding, ...] = ()
+    role: Role = Role.MAIN
+    doubter: Role = Role.MAIN
 
     @property
     def budget(self) -> int:
@@ -95,20 +105,27 @@ class Questions:
         chunks = split_into_chunks(units, self.slices, budget, self.count)
         return chunks.chunks, chunks.too_large
 
-    def review(self, chunk: Chunk, attempt: int) -> Prompt:
+    def review(self, chunk: Chunk, attempt: int, *, second: bool = False) -> Prompt:
         """Ask for the findings of one chunk."""
         rules = (rule for unit in chunk.units for rule in path_instructions(self.policy, unit.path))
-        return compose_review(
+        look = "second" if second else "review"
+        prompt = compose_review(
             self.templates,
             self.common,
             chunk,
-            nonce=self.nonce(f"review:{chunk.id}:{attempt}", chunk.text),
+            nonce=self.nonce(f"{look}:{chunk.id}:{attempt}", chunk.text),
             max_tokens=min(ANSWER_TOKENS, self.info.max_output_tokens),
             count=self.count,
             path_instructions=tuple(dict.fromkeys(rules)),
             focus=self.focus,
             hints=self.hints,
+            second=second,
         )
+        return replace(prompt, role=self.role)
+
+    def reverse(self, chunk: Chunk) -> Chunk:
+        """Show a chunk the other way round, for a second look."""
+        return reverse_chunk(chunk, self.slices)
 
     def repair(self, look: Look, bad_answer: str, error: str) -> Prompt:
         """Ask once more, with the answer that could not be used and what is wrong with it."""
@@ -118,7 +135,7 @@ class Questions:
 
     def brief(self, units: Sequence[Unit], description: str) -> Prompt:
         """Ask what the whole change is about."""
-        return compose_brief(
+        prompt = compose_brief(
             self.templates,
             self.common,
             units,
@@ -127,17 +144,52 @@ class Questions:
             max_tokens=min(SHORT_ANSWER_TOKENS, self.info.max_output_tokens),
             count=self.count,
         )
+        return replace(prompt, role=self.role)
 
-    def refute(self, finding: Weighed, shown: str) -> Prompt:
+    def refute(
+        self, finding: Weighed, shown: str, observations: Sequence[Observation] = ()
+    ) -> Prompt:
         """Ask whether a finding stands."""
-        return compose_refute(
+        prompt = compose_refute(
             self.templates,
             finding.placed.finding,
             shown,
             nonce=self.nonce(f"refute:{finding.fingerprint}", shown),
             max_tokens=min(SHORT_ANSWER_TOKENS, self.info.max_output_tokens),
             count=self.count,
+            observations=observations,
         )
+        return replace(prompt, role=self.doubter)
+
+    def decide(
+        self, finding: Weighed, shown: str, observations: Sequence[Observation], steps_left: int
+    ) -> Prompt:
+        """Ask what to look up next about a finding."""
+        prompt = compose_decide(
+            self.templates,
+            finding.placed.finding,
+            shown,
+            steps_left=steps_left,
+            nonce=self.nonce(f"decide:{finding.fingerprint}:{steps_left}", shown),
+            max_tokens=min(SHORT_ANSWER_TOKENS, self.info.max_output_tokens),
+            count=self.count,
+            observations=observations,
+        )
+        return replace(prompt, role=self.doubter)
+
+    def patch(self, finding: Weighed, before: str, target: str, after: str) -> Prompt:
+        """Ask for the lines that mend a finding."""
+        prompt = compose_patch(
+            self.templates,
+            finding.placed.finding,
+            before=before,
+            target=target,
+            after=after,
+            nonce=self.nonce(f"patch:{finding.fingerprint}", before + target + after),
+            max_tokens=min(PATCH_TOKENS, self.info.max_output_tokens),
+            count=self.count,
+        )
+        return replace(prompt, role=self.role)
 
     def nonce(self, what: str, avoid: str) -> str:
         """Make a nonce for one request."""
@@ -152,6 +204,7 @@ class Look:
     prompt: Prompt
     splits: int = 0
     repairs: int = 0
+    second: bool = False
 
 
 @dataclass(slots=True)
@@ -174,6 +227,7 @@ class Looks:
     remarks: list[str] = field(default_factory=list)
     over_cap: int = 0
     interrupted: bool = False
+    unseconded: int = 0
 
     def give_up(self, kind: FaultKind, message: str) -> None:
         """Leave every planned unit unreviewed, for one reason."""
@@ -184,7 +238,7 @@ class Looks:
     def ask_brief(self, description: str) -> None:
         """Ask for a brief of the whole change, to stand at the head of every further prompt."""
         prompt = self.questions.brief(self.ledger.planned, description)
-        reply = self._ask_aside(prompt)
+        (reply,) = self.ask_aside([prompt])
         if isinstance(reply, Answer):
             try:
                 self.brief = parse_brief(reply.text, prompt.nonce)
@@ -195,9 +249,15 @@ class Looks:
         common = replace(self.questions.common, brief=self.brief)
         self.questions = replace(self.questions, common=common)
 
-    def ask_reviews(self) -> None:
-        """Ask about every chunk until each of its units has an answer or a reason."""
-        looks = [Look(chunk, self.questions.review(chunk, 0)) for chunk in self.chunks]
+    def ask_reviews(self, *, twice: bool = False) -> None:
+        """Ask about every chunk until each of its units has an answer or a reason.
+
+        ``twice``: and once more, in another part and order. What a second look finds is added; the
+        ledger says what the first one read.
+        """
+        looks = [self._look(chunk) for chunk in self.chunks]
+        if twice:
+            looks += [self._look(chunk, second=True) for chunk in self.chunks]
         total = len(looks)
         while looks:
             looks = [look for look in looks if not self._remember(look)]
@@ -210,28 +270,14 @@ class Looks:
                 break
             looks = [*self._ask(asked, total), *refused]
 
-    def refute(self, findings: Sequence[Weighed]) -> tuple[Weighed | Dropped, ...]:
-        """Try to refute each finding, in order; one that could not be looked at stays as it is."""
-        prompts = [self.questions.refute(one, self._shown(one)) for one in findings]
+    def ask_aside(self, prompts: Sequence[Prompt]) -> tuple[Reply, ...]:
+        """Ask what a review can do without; what can't be paid for now is a fault."""
         can, _ = self.purse.affordable(() if self.interrupted else prompts)
         asked = zip((prompt.nonce for prompt in can), self._ask_all(can), strict=True)
         replies = dict(asked)
-        judged: list[Weighed | Dropped] = []
-        failed = 0
-        for finding, prompt in zip(findings, prompts, strict=True):
-            reply = replies.get(prompt.nonce)
-            try:
-                answer = parse_refute(reply.text if isinstance(reply, Answer) else "", prompt.nonce)
-            except AnswerRejected:
-                failed += 1
-                judged.append(finding)
-            else:
-                judged.append(apply_refutation(finding, answer.verdict, answer.reason))
-        if failed:
-            self.remarks.append(f"{failed} of {len(findings)} refuting looks failed")
-        return tuple(judged)
+        return tuple(replies.get(prompt.nonce, Fault(FaultKind.BUDGET, "")) for prompt in prompts)
 
-    def _shown(self, finding: Weighed) -> str:
+    def shown(self, finding: Weighed) -> str:
         """Return the chunk that a finding stands in."""
         path = finding.placed.finding.path
         texts = [
@@ -257,6 +303,8 @@ class Looks:
             message = next(fault.message for fault in self.faults if fault.kind is kind)
             times = "" if count == 1 else f" ({count} times)"
             notes.append(f"{kind.value}{times}: {message}")
+        if self.unseconded:
+            notes.append(f"{self.unseconded} units had no second look")
         if self.over_cap:
             notes.append(f"{self.over_cap} more findings stood in answers longer than the cap")
         return tuple(notes)
@@ -294,11 +342,6 @@ class Looks:
             for look, reply in zip(looks, replies, strict=True)
             for further in self._take(look, reply)
         ]
-
-    def _ask_aside(self, prompt: Prompt) -> Reply:
-        """Ask something a review can do without, when it can be paid for."""
-        can, _ = self.purse.affordable([prompt])
-        return self._ask_all(can)[0] if can else Fault(FaultKind.BUDGET, "")
 
     def _ask_all(self, prompts: Sequence[Prompt], total: int = 0) -> tuple[Reply, ...]:
         """Ask within what was reserved, and settle; an interruption leaves faults."""
@@ -346,10 +389,15 @@ class Looks:
             halves = self._halve(look.chunk)
             if len(halves) > 1:
                 splits = look.splits + 1
-                return [Look(half, self.questions.review(half, splits), splits) for half in halves]
+                return [self._look(half, splits, second=look.second) for half in halves]
         self.faults.append(fault)
         self._mark([look], STATES.get(fault.kind, UnitState.FAILED), fault.kind.value)
         return []
+
+    def _look(self, chunk: Chunk, splits: int = 0, *, second: bool = False) -> Look:
+        chunk = self.questions.reverse(chunk) if second else chunk
+        prompt = self.questions.review(chunk, splits, second=second)
+        return Look(chunk, prompt, splits, second=second)
 
     def _halve(self, chunk: Chunk) -> tuple[Chunk, ...]:
         middle = len(chunk.units) // 2
@@ -368,8 +416,14 @@ class Looks:
     def _accept(self, look: Look, answer: ReviewAnswer) -> None:
         self.findings.extend(answer.findings)
         self.over_cap += answer.over_cap
-        self.ledger = self.ledger.mark([unit.id for unit in look.chunk.units], UnitState.REVIEWED)
+        self._mark([look], UnitState.REVIEWED)
 
-    def _mark(self, looks: Iterable[Look], state: UnitState, reason: str) -> None:
-        ids = [unit.id for look in looks for unit in look.chunk.units]
+    def _mark(self, looks: Iterable[Look], state: UnitState, reason: str = "") -> None:
+        """Give the units of first looks their state; count those that a second one left out."""
+        ids: list[str] = []
+        for look in looks:
+            if not look.second:
+                ids += [unit.id for unit in look.chunk.units]
+            elif state is not UnitState.REVIEWED:
+                self.unseconded += len(look.chunk.units)
         self.ledger = self.ledger.mark(ids, state, reason)

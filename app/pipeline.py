@@ -14,14 +14,10 @@ from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
 from app.core.identity import Said, cluster, drop_already_said, identify
 from app.core.ledger import Cut, Ledger, Unit, UnitState, open_ledger
-from app.core.money import Purse, Rates, worst_case
+from app.core.money import Purse, worst_case
 from app.core.oracles import is_manifest
 from app.core.policy import Effort, Policy, parse_policy
-from app.core.prompts import (
-    Common,
-    FaultKind,
-    Templates,
-)
+from app.core.prompts import Common, FaultKind, Role, Templates
 from app.core.prose import guideline_paths, read_guidelines, visible_text
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
@@ -39,6 +35,7 @@ from app.core.texts import (
     show,
     undo,
 )
+from app.doubts import Library, mend, refute
 from app.looks import Looks, Progress, Questions
 from app.ports import (
     Analyzers,
@@ -212,16 +209,15 @@ class Reviewer:
         unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         known = (*planted, *(masked(finding) for finding in report.findings))
         looks = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
+        effort = wishes.effort or policy.effort
         if not (wishes.plan_only or wishes.no_model):
-            self._look(looks, change)
+            self._look(looks, change, effort)
         placed = place_on_diff((*known, *looks.findings), shown)
         clusters = cluster([one for one in placed if concerns_change(one, shown)])
         weighed, dropped = weigh(clusters, witnesses_of(change, texts))
-        kept, refuted = self._refute(
-            looks, identify(weighed, shown), wishes.effort or policy.effort
-        )
+        kept, refuted = self._doubt(looks, identify(weighed, shown), effort, change, texts)
         trusted, below = self._trusted(kept)
-        asked = None if wishes.no_model or self.model is None else self.model.info
+        asked = None if wishes.no_model or self.model is None else looks.questions.info
         trust = (
             (LOW_TRUST.format(model=asked.name, rung=asked.min_rung),)
             if asked and asked.min_rung != Rung.E0
@@ -281,8 +277,10 @@ class Reviewer:
         known: tuple[Finding, ...],
     ) -> Looks:
         """Cut the planned units into chunks, and price asking about all of them."""
-        info = self._info
-        rates = Rates(info.prices, info.token_factor, info.least_output)
+        effort = wishes.effort or policy.effort
+        role = Role.FAST if effort is Effort.QUICK else Role.MAIN
+        doubter = Role.VERIFY if effort is Effort.DEEP else role
+        info, doubting = self._info.of(role), self._info.of(doubter)
         if wishes.no_model:
             ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)
         units = ledger.planned
@@ -302,11 +300,15 @@ class Reviewer:
             slices=slices,
             focus=show(wishes.focus),
             hints=known,
+            role=role,
+            doubter=doubter,
         )
         chunks, too_large = questions.split(units, questions.budget)
         caps = (policy.per_review_usd, wishes.max_cost_usd)
-        purse = Purse(rates, min((cap for cap in caps if cap is not None), default=None))
-        prompts = [questions.review(chunk, 0) for chunk in chunks]
+        cap = min((cap for cap in caps if cap is not None), default=None)
+        purse = Purse(info.rates, cap, others={doubter: doubting.rates})
+        looked = [False, True] if effort is Effort.DEEP else [False]
+        prompts = [questions.review(one, 0, second=second) for second in looked for one in chunks]
         return Looks(
             model=self.model,
             traces=self.traces,
@@ -315,34 +317,41 @@ class Reviewer:
             purse=purse,
             progress=self.progress,
             chunks=tuple(sorted(chunks, key=risk, reverse=True)),
-            estimate=worst_case(prompts, rates),
+            estimate=worst_case(prompts, info.rates),
             remarks=[] if purse.enforceable else [f"{UNPRICED} {info.provider}/{info.name}"],
         )
 
-    def _look(self, looks: Looks, change: Change) -> None:
+    def _look(self, looks: Looks, change: Change, effort: Effort) -> None:
         if self.model is None:
             looks.give_up(FaultKind.NO_MODEL, self.missing_model)
             return
         trusted = Rung(self.model.info.min_rung) is Rung.E0
         if len(looks.chunks) > 1 and trusted:
             looks.ask_brief(show(visible_text(change.pull.body)) if change.pull else "")
-        looks.ask_reviews()
+        looks.ask_reviews(twice=effort is Effort.DEEP)
 
-    def _refute(
-        self, looks: Looks, found: Sequence[Weighed], effort: Effort
+    def _doubt(
+        self,
+        looks: Looks,
+        found: Sequence[Weighed],
+        effort: Effort,
+        change: Change,
+        texts: Texts,
     ) -> tuple[list[Weighed], list[Dropped]]:
-        """Take a second, refuting look at what only the model says and would be loud."""
-        doubtful = [
-            one
-            for one in found
-            if effort is not Effort.QUICK
-            and one.rung < Rung.E2
-            and one.placed.finding.severity.rank >= Severity.MAJOR.rank
-            and one.placed.anchor is not None
-        ]
-        judged = dict(zip(map(id, doubtful), looks.refute(doubtful), strict=True))
+        """Try to refute what only the model says and would be loud; a deep review looks things up.
+
+        What withstood that is then mended where it can be.
+        """
+        loud = [one for one in found if effort is not Effort.QUICK and is_doubtful(one)]
+        deep = effort is Effort.DEEP
+        library = library_of(change) if deep else None
+        judged = dict(zip(map(id, loud), refute(looks, loud, library), strict=True))
         results = [judged.get(id(one), one) for one in found]
         kept = [one for one in results if isinstance(one, Weighed)]
+        if deep:
+            stands = [one for one in kept if is_loud(one)]
+            mended = dict(zip(map(id, stands), mend(looks, stands, texts), strict=True))
+            kept = [mended.get(id(one), one) for one in kept]
         return kept, [one for one in results if isinstance(one, Dropped)]
 
     def _trusted(self, found: Sequence[Weighed]) -> tuple[list[Weighed], list[Dropped]]:
@@ -517,6 +526,26 @@ def concerns_change(placed: Placed, diff: Diff) -> bool:
     numbers = range(anchor.start_line, anchor.line + 1)
     spots = (lines.get((anchor.side, number)) for number in numbers)
     return any(spot is not None and spot[1].changed for spot in spots)
+
+
+def library_of(change: Change) -> Library | None:
+    """Say where a doubting look may look things up."""
+    if change.code is None or change.head_sha is None:
+        return None
+    return Library(change.code, change.head_sha)
+
+
+def is_doubtful(one: Weighed) -> bool:
+    """Tell whether only the model says it, and it would be loud."""
+    claimed = one.placed.finding.severity
+    return (
+        one.rung < Rung.E2 and claimed.rank >= Severity.MAJOR.rank and one.placed.anchor is not None
+    )
+
+
+def is_loud(one: Weighed) -> bool:
+    """Tell whether it is a model's finding that will be told as major or above."""
+    return one.placed.finding.by_model and one.severity.rank >= Severity.MAJOR.rank
 
 
 def ids(units: Sequence[Unit]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.core.diff import RawFile
@@ -11,8 +11,8 @@ from app.core.events import CommentPlace, Person, ReviewRequest
 from app.core.findings import Finding
 from app.core.identity import Said
 from app.core.job import Verdict
-from app.core.money import PriceTier
-from app.core.prompts import Prompt, Reply
+from app.core.money import PriceTier, Rates
+from app.core.prompts import Prompt, Reply, Role
 from app.core.pull import PullRef, PullRequest
 from app.core.review import CheckReport, Review
 
@@ -158,6 +158,17 @@ class ModelInfo:
     """How long a chunk it reviews well, and in bearable time."""
     least_output: int = 0
     """How long an answer may be whatever limit is asked for: the service takes none."""
+    others: Mapping[Role, ModelInfo] = field(default_factory=dict)
+    """The models of the same service that take another role than the usual one."""
+
+    @property
+    def rates(self) -> Rates:
+        """Return what its tokens cost, for a purse."""
+        return Rates(self.prices, self.token_factor, self.least_output)
+
+    def of(self, role: Role) -> ModelInfo:
+        """Return what is known of the model that takes a role."""
+        return self.others.get(role, self)
 
 
 OnReply = Callable[[int, Reply], None]

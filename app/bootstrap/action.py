@@ -39,7 +39,7 @@ from app.core.review import CheckReport, Result, Review, failed_report
 from app.core.secrets import Redactor
 from app.errors import HostError, HostRefused, PostilError, UserError
 from app.looks import Progress
-from app.pipeline import Finished, Gate, Host, Reviewer, Skipped, Wishes, read_policy
+from app.pipeline import Finished, Gate, Host, Reviewer, Skipped, Wishes
 from app.ports import Conversation, Model, Posted, Reviews
 from app.settings import PROVIDER_KEYS, Settings
 
@@ -108,7 +108,7 @@ def marks_key(settings: Settings) -> bytes | None:
     return derive_key("action marks", found) if found else None
 
 
-def build_action_model(settings: Settings, effort: Effort) -> Model | None:
+def build_action_model(settings: Settings) -> Model | None:
     """Build the model; None when no key reached this run, which is no fault of the workflow."""
     named = settings.provider or settings.base_url or settings.provider_keys
     if settings.api_key and not named:
@@ -117,7 +117,7 @@ def build_action_model(settings: Settings, effort: Effort) -> Model | None:
     needed = provider.key if provider else None
     if needed and not (settings.api_key or settings.provider_keys.get(needed)):
         return None
-    return build_chosen_model(settings, ModelWish(), effort)
+    return build_chosen_model(settings, ModelWish())
 
 
 def _read_request(
@@ -156,7 +156,6 @@ def _review(
     host: Host, request: ReviewRequest, inputs: Inputs, settings: Settings, progress: Progress
 ) -> Outcome:
     pull = host.pulls.fetch_pull(request.ref)
-    policy = read_policy(host.open_code(pull), pull.base_sha)
     wishes = Wishes(
         effort=inputs.effort,
         focus=request.focus,
@@ -164,7 +163,7 @@ def _review(
         gate=inputs.gate,
         automatic=not request.forced,
     )
-    reviewer = _build_reviewer(settings, wishes.effort or policy.effort, progress)
+    reviewer = _build_reviewer(settings, progress)
     refuse_cap_without_prices(reviewer.model, wishes.max_cost_usd)
     try:
         done = reviewer.review(
@@ -188,9 +187,9 @@ def _review(
     return Outcome(None, "the head moved: the newer commit's run reviews it")
 
 
-def _build_reviewer(settings: Settings, effort: Effort, progress: Progress) -> Reviewer:
+def _build_reviewer(settings: Settings, progress: Progress) -> Reviewer:
     reviewer = build_reviewer(
-        build_action_model(settings, effort),
+        build_action_model(settings),
         PassingTraces(),
         AnalyzerSuite(),
         secret=secrets.token_hex(16),

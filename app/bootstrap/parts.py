@@ -14,7 +14,6 @@ from app.adapters.models.build import Choices, build_model, has_local
 from app.adapters.models.registry import Provider, choose_provider, load_providers
 from app.adapters.models.scheduler import PacedModel
 from app.adapters.tokens import load_counter
-from app.core.policy import Effort
 from app.core.prompts import Templates
 from app.errors import SettingsError
 from app.looks import Progress
@@ -61,9 +60,7 @@ def pick_provider(settings: Settings, wish: ModelWish) -> Provider | None:
     return chosen
 
 
-def build_chosen_model(
-    settings: Settings, wish: ModelWish, effort: Effort = Effort.STANDARD
-) -> PacedModel | None:
+def build_chosen_model(settings: Settings, wish: ModelWish) -> PacedModel | None:
     """Build the model that the settings and the wish name; None when there is none."""
     provider = pick_provider(settings, wish)
     if provider is None:
@@ -78,14 +75,16 @@ def build_chosen_model(
         region=settings.dashscope_region,
         allow_insecure=settings.allow_insecure,
     )
-    return build_model(provider, choices, effort=effort.value)
+    return build_model(provider, choices)
 
 
 def refuse_cap_without_prices(model: Model | None, cap: Decimal | None) -> None:
     """Refuse a cost cap that can't be kept. Raises SettingsError naming the mend."""
-    if cap is not None and model and not model.info.prices:
+    models = (model.info, *model.info.others.values()) if model else ()
+    unpriced = next((info for info in models if not info.prices), None)
+    if cap is not None and unpriced:
         raise SettingsError(
-            f"no price is known for {model.info.provider}/{model.info.name}, so no cost "
+            f"no price is known for {unpriced.provider}/{unpriced.name}, so no cost "
             "cap can be kept: state its prices in POSTIL_PROVIDERS_FILE"
         )
 

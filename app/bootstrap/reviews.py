@@ -64,9 +64,8 @@ def review_target(asked: Asked, settings: Settings) -> Result:
         if by_address:
             return _review_pull(asked, settings, scratch, progress)
         change = open_target(asked, scratch)
-        policy = _policy_of(change)
-        reviewer = _reviewer(asked, settings, policy, progress)
-        return reviewer.examine(change, policy, asked.wishes, secrets.token_hex(8))
+        reviewer = _reviewer(asked, settings, progress)
+        return reviewer.examine(change, _policy_of(change), asked.wishes, secrets.token_hex(8))
 
 
 def open_target(asked: Asked, scratch: Path) -> Change:
@@ -135,9 +134,8 @@ def _policy_of(change: Change) -> Policy:
     return read_policy(change.code, change.base_sha)
 
 
-def _reviewer(asked: Asked, settings: Settings, policy: Policy, progress: Progress) -> Reviewer:
-    effort = asked.wishes.effort or policy.effort
-    model = None if asked.wishes.no_model else build_chosen_model(settings, asked.model, effort)
+def _reviewer(asked: Asked, settings: Settings, progress: Progress) -> Reviewer:
+    model = None if asked.wishes.no_model else build_chosen_model(settings, asked.model)
     refuse_cap_without_prices(model, asked.wishes.max_cost_usd)
     return build_reviewer(
         model,
@@ -160,11 +158,11 @@ def _review_pull(asked: Asked, settings: Settings, scratch: Path, progress: Prog
     access = GitHubToken(token, settings.github_api_url)
     host = build_host(access, Marks(derive_key("marks", token)), scratch)
     pull = host.pulls.fetch_pull(access.find_pull(repository, number))
-    code = host.open_code(pull)
-    policy = read_policy(code, pull.base_sha)
-    reviewer = _reviewer(asked, settings, policy, progress)
+    reviewer = _reviewer(asked, settings, progress)
     run_id = secrets.token_hex(8)
     if not asked.post:
+        code = host.open_code(pull)
+        policy = read_policy(code, pull.base_sha)
         change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
         return reviewer.examine(change, policy, asked.wishes, run_id)
     key = f"review:{pull.ref.repository_id}:{pull.ref.number}:{pull.head_sha}:command-line"

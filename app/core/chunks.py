@@ -76,6 +76,14 @@ def split_into_chunks(
     )
 
 
+def reverse_chunk(chunk: Chunk, slices: Mapping[str, Slice]) -> Chunk:
+    """Show the same units the other way round: the last file first, and its last hunk."""
+    groups = [tuple(reversed(group)) for group in reversed(_by_path(chunk.units).values())]
+    text = "".join(render_file(group, slices) for group in groups)
+    units = tuple(unit for group in groups for unit in group)
+    return Chunk(_digest(text), units, text, chunk.prompt_tokens)
+
+
 def render_unit(unit: Unit, around: Slice | None = None) -> str:
     """Show one unit as a model sees it, without the file's heading."""
     return _join(_unit_lines(unit, around or Slice(), _numbers((unit,))))

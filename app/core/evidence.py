@@ -170,6 +170,20 @@ def apply_refutation(weighed: Weighed, verdict: Standing, reason: str) -> Weighe
     return replace(weighed, severity=claimed, notes=(*kept, "withstood a look to refute it"))
 
 
+def offer_suggestion(weighed: Weighed, text: str, head: Mapping[str, str]) -> Weighed:
+    """Give a finding a suggestion that came later, if it can be offered; else the notes say why.
+
+    ``head`` are the files at the head commit, by path.
+    """
+    placed = weighed.placed
+    offered = replace(placed, finding=replace(placed.finding, suggestion=text))
+    placed, reason = _sound(offered, Witnesses(head=head))
+    if reason:
+        note = f"a suggestion that was asked for is left out: {reason}"
+        return replace(weighed, notes=(*weighed.notes, note))
+    return replace(weighed, placed=placed)
+
+
 def _weigh(cluster: Cluster, witnesses: Witnesses, packages: Packages) -> Weighed | Dropped:
     placed = cluster.placed
     tools = [p.finding for p in cluster.members if not p.finding.by_model]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from app.core.prompts import Prompt, Reply
+    from app.core.prompts import Prompt, Reply, Role
 
 MILLION = 1_000_000
 NANO = Decimal("1e-9")
@@ -98,25 +98,30 @@ class Purse:
     """What may still be spent: reserve before each call, settle after it.
 
     ``cap`` None means no limit. With a cap and no known price nothing can be promised: see
-    ``enforceable``.
+    ``enforceable``. ``others`` are the rates of the roles that another model takes.
     """
 
     rates: Rates = field(default_factory=Rates)
     cap: Decimal | None = None
     settled: Decimal = Decimal(0)
     reserved: Decimal = Decimal(0)
+    others: Mapping[Role, Rates] = field(default_factory=dict)
 
     @property
     def enforceable(self) -> bool:
         """Tell whether the cap can be kept: there is none, or prices are known."""
-        return self.cap is None or bool(self.rates.tiers)
+        return self.cap is None or self._priced
 
     @property
     def left(self) -> Decimal | None:
         """Return what is neither spent nor reserved; None without a limit that can be kept."""
-        if self.cap is None or not self.rates.tiers:
+        if self.cap is None or not self._priced:
             return None
         return max(self.cap - self.settled - self.reserved, Decimal(0))
+
+    @property
+    def _priced(self) -> bool:
+        return all(rates.tiers for rates in (self.rates, *self.others.values()))
 
     def affordable(
         self, prompts: Sequence[Prompt]
@@ -132,7 +137,7 @@ class Purse:
         can: list[tuple[Prompt, Decimal]] = []
         cannot: list[Prompt] = []
         for prompt in prompts:
-            worst = worst_cost(prompt, self.rates)
+            worst = worst_cost(prompt, self.others.get(prompt.role, self.rates))
             if worst <= left:
                 can.append((prompt, worst))
                 left -= worst

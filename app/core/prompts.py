@@ -44,6 +44,14 @@ class Task(StrEnum):
     PATCH = "patch"
 
 
+class Role(StrEnum):
+    """Which of a service's models is asked: the quick one, the usual one, or the second look's."""
+
+    FAST = "fast"
+    MAIN = "main"
+    VERIFY = "verify"
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message."""
@@ -59,7 +67,8 @@ class Prompt:
     ``schema`` is the JSON schema of the answer, as JSON text. ``key`` is the digest of everything
     but brief and nonce: an answer may be kept and reused under it. ``prompt_tokens`` is our count.
     ``budget_usd`` is what all attempts together may cost; None: no limit. ``fill`` is the code
-    before and after the lines that are asked for, for a model that fills in the middle.
+    before and after the lines that are asked for, for a model that fills in the middle. ``role``
+    names the model that is to answer.
     """
 
     task: Task
@@ -71,6 +80,7 @@ class Prompt:
     prompt_tokens: int
     budget_usd: Decimal | None = None
     fill: tuple[str, str] | None = None
+    role: Role = Role.MAIN
 
 
 class FaultKind(StrEnum):
@@ -160,10 +170,11 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Something that was looked up for a refuting look, and what was seen."""
+    """Something that was looked up for a refuting look: what was seen, or a note of it."""
 
     what: str
     text: str
+    note: str = ""
 
 
 def make_nonce(seed: str, avoid: str = "") -> str:
@@ -186,9 +197,14 @@ def compose_review(  # noqa: PLR0913  each is a part of the prompt
     path_instructions: Sequence[str] = (),
     focus: str = "",
     hints: Sequence[Finding] = (),
+    second: bool = False,
 ) -> Prompt:
-    """Ask for the findings of one chunk; of the hints those on its lines are shown."""
+    """Ask for the findings of one chunk; of the hints those on its lines are shown.
+
+    A ``second`` look is asked in another part than the first.
+    """
     values = {
+        "second": second,
         "path_instructions": "\n\n".join(path_instructions),
         "focus": focus,
         "hints": "\n".join(_hint_lines(chunk, hints)),

@@ -17,13 +17,10 @@ from app.adapters.models.registry import (
 )
 from app.adapters.models.scheduler import PacedModel, Quota, Service, Timing
 from app.adapters.models.target import Part, Target
-from app.core.money import PriceTier, Rates
-from app.core.prompts import Task
+from app.core.money import Rates
+from app.core.prompts import Role
 from app.errors import SettingsError
 from app.ports import ModelInfo
-
-SECOND_LOOK = (Task.REFUTE, Task.DECIDE)
-"""The tasks that a deep review gives to its ``verify`` model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,6 @@ def build_model(
     provider: Provider,
     choices: Choices,
     *,
-    effort: str = "standard",
     deadline: float = 3600.0,
     timing: Timing | None = None,
 ) -> PacedModel:
@@ -54,33 +50,23 @@ def build_model(
     ``deadline`` is in seconds, for one round of asking.
     """
     routing = _routing(provider, choices.model)
-    main = _part(provider, routing.fast if effort == "quick" else routing.main)
-    verify = _part(provider, routing.verify)
+    main = _part(provider, routing.main)
+    named = {Role.FAST: routing.fast, Role.VERIFY: routing.verify}
+    parts = {role: _part(provider, name) for role, name in named.items() if name != routing.main}
     target = Target(
         provider=provider,
         address="",
         main=main,
-        parts=dict.fromkeys(SECOND_LOOK, verify) if effort == "deep" else {},
+        parts=parts,
         key=choices.api_key,
-        thinking=effort != "quick",
         proxy=choices.proxy,
     )
-    figures = provider.figures_of(main.model)
-    dearest = max((main, *target.parts.values()), key=lambda part: _dearness(part.rates.tiers))
-    info = ModelInfo(
-        provider=provider.id,
-        name=main.model,
-        context_tokens=figures.context_tokens or ASSUMED_CONTEXT,
-        max_output_tokens=main.max_output,
-        prices=dearest.rates.tiers,
-        token_factor=provider.token_factor,
-        min_rung=provider.min_rung,
-        chunk_tokens=provider.chunk_tokens,
-        least_output=dearest.rates.least_output,
-    )
+    others = {role: _info(provider, part) for role, part in parts.items()}
+    info = replace(_info(provider, main), others=others)
+    figures = [provider.figures_of(part.model) for part in (main, *parts.values())]
     quota = Quota(
-        rpm=choices.rpm or figures.rpm,
-        tpm=figures.tpm,
+        rpm=choices.rpm or min((one.rpm for one in figures if one.rpm), default=None),
+        tpm=min((one.tpm for one in figures if one.tpm), default=None),
         concurrency=choices.concurrency or provider.concurrency,
     )
     return PacedModel(
@@ -123,7 +109,9 @@ def _service(target: Target, choices: Choices) -> Service:
     chat, filler = ChatService(target), provider.completions
     if filler is None or choices.region != filler.region:
         return chat
-    return FillService(replace(target, main=_part(provider, filler.model)), filler.path, chat)
+    return FillService(
+        replace(target, main=_part(provider, filler.model), parts={}), filler.path, chat
+    )
 
 
 def _routing(provider: Provider, model: str | None) -> Routing:
@@ -142,5 +130,16 @@ def _part(provider: Provider, model: str) -> Part:
     return Part(model, Rates(figures.prices, provider.token_factor, least), max_output)
 
 
-def _dearness(tiers: tuple[PriceTier, ...]) -> float:
-    return float(max((tier.input + tier.output for tier in tiers), default=0))
+def _info(provider: Provider, part: Part) -> ModelInfo:
+    figures = provider.figures_of(part.model)
+    return ModelInfo(
+        provider=provider.id,
+        name=part.model,
+        context_tokens=figures.context_tokens or ASSUMED_CONTEXT,
+        max_output_tokens=part.max_output,
+        prices=part.rates.tiers,
+        token_factor=part.rates.token_factor,
+        min_rung=provider.min_rung,
+        chunk_tokens=provider.chunk_tokens,
+        least_output=part.rates.least_output,
+    )

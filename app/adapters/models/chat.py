@@ -24,7 +24,7 @@ from app.adapters.models.registry import Mode
 from app.adapters.models.target import Target
 from app.adapters.models.wire import Wire, build_client
 from app.core.money import Usage
-from app.core.prompts import Fault, FaultKind, Prompt, Reply
+from app.core.prompts import Fault, FaultKind, Prompt, Reply, Role
 
 
 class ChatService:
@@ -52,7 +52,7 @@ class ChatService:
         return refused and self._target.provider.try_modes
 
     async def _ask(self, prompt: Prompt, mode: Mode) -> Reply:
-        asked = self._target.asked(prompt.task)
+        asked = self._target.asked(prompt.role)
         try:
             async with asyncio.timeout(self._target.provider.call_seconds):
                 heard = await self._call(prompt, mode)
@@ -65,7 +65,7 @@ class ChatService:
     async def _call(self, prompt: Prompt, mode: Mode) -> Heard:
         target = self._target
         wire = Wire(target.headers(), target.proxy)
-        path = target.provider.path.replace("{model}", target.part_for(prompt.task).model)
+        path = target.provider.path.replace("{model}", target.part_for(prompt.role).model)
         body = self._body(prompt, mode)
         async with open_client(target, wire) as client:
             if not target.provider.stream:
@@ -85,7 +85,7 @@ class ChatService:
         """Compose the request of fields that the service documents."""
         target = self._target
         provider = target.provider
-        part = target.part_for(prompt.task)
+        part = target.part_for(prompt.role)
         limit = min(prompt.max_tokens, part.max_output)
         fields: dict[str, Any] = {
             "model": part.model,
@@ -93,7 +93,7 @@ class ChatService:
             "temperature": 0,
             "max_tokens": limit,
             "max_completion_tokens": limit,
-            "enable_thinking": target.thinking,
+            "enable_thinking": prompt.role is not Role.FAST,
             **self._form(prompt, mode),
         }
         if provider.stream:

@@ -31,14 +31,14 @@ class DashScopeService:
 
     async def ask(self, prompt: Prompt) -> Reply:
         """Ask one prompt once, never waiting before or after."""
-        asked = self._target.asked(prompt.task)
+        asked = self._target.asked(prompt.role)
         mode = self._target.provider.modes[0]
         try:
             async with asyncio.timeout(self._target.provider.call_seconds):
                 response = await self._post(self._body(prompt, mode))
             if not response.is_success:
                 return self._failed(prompt, response)
-            heard = _hear(_object(response), self._target.part_for(prompt.task).model)
+            heard = _hear(_object(response), self._target.part_for(prompt.role).model)
         except TimeoutError:
             return asked.fault(FaultKind.TIMEOUT, prompt)
         except ODD_ANSWER as error:
@@ -48,7 +48,7 @@ class DashScopeService:
     def _failed(self, prompt: Prompt, response: httpx2.Response) -> Reply:
         body = _any_object(response)
         return fault_of_status(
-            self._target.asked(prompt.task),
+            self._target.asked(prompt.role),
             prompt,
             response.status_code,
             headers=response.headers,
@@ -64,7 +64,7 @@ class DashScopeService:
 
     def _body(self, prompt: Prompt, mode: Mode) -> Mapping[str, Any]:
         """Compose the request of parameters that the service documents."""
-        part = self._target.part_for(prompt.task)
+        part = self._target.part_for(prompt.role)
         parameters: dict[str, Any] = {
             "result_format": "message",
             "max_tokens": min(prompt.max_tokens, part.max_output),

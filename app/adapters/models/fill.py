@@ -57,7 +57,7 @@ class FillService:
 
     async def _fill(self, prompt: Prompt, around: tuple[str, str]) -> Reply:
         target, (before, after) = self._target, around
-        asked = target.asked(prompt.task)
+        asked = target.asked(prompt.role)
         body = {"model": asked.model, "prompt": f"{PREFIX}{before}{SUFFIX}{after}{MIDDLE}"}
         try:
             async with asyncio.timeout(target.provider.call_seconds), open_client(target) as client:

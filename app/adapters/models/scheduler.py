@@ -249,12 +249,6 @@ class PacedModel:
         """Return what the service allows, for a queue that several workers share."""
         return self._quota
 
-    @property
-    def rates(self) -> Rates:
-        """Return what the model's tokens cost, for a purse."""
-        info = self._info
-        return Rates(info.prices, info.token_factor, info.least_output)
-
     def ask_once(self, prompt: Prompt) -> Reply:
         """Ask once, at once; a fault's ``retry_after`` is what the service asks to wait."""
         return asyncio.run(self._service.ask(prompt))
@@ -275,7 +269,7 @@ class PacedModel:
         return next_step(
             attempt,
             reply,
-            rates=self.rates,
+            rates=self._info.of(attempt.prompt.role).rates,
             can_continue=self._can_continue,
             seconds_left=seconds_left,
             jitter=self._timing.jitter(),
@@ -307,7 +301,8 @@ class PacedModel:
             not_before, index, attempt = queue.waiting[0]
             if not_before > now:
                 return not_before - now
-            claim = self._pace.claim(_claimed_tokens(attempt.prompt, self.rates))
+            rates = self._info.of(attempt.prompt.role).rates
+            claim = self._pace.claim(_claimed_tokens(attempt.prompt, rates))
             if not isinstance(claim, Ticket):
                 if now + claim > queue.end:
                     _give_up(queue, Fault(FaultKind.LIMITED, NO_TIME, retry_after=claim))

@@ -1,4 +1,4 @@
-"""Who is asked, where, with which key, and by which model for each task."""
+"""Who is asked, where, with which key, and by which model for each role."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.adapters.models.faults import Asked
 from app.adapters.models.registry import Provider
 from app.core.money import Rates
-from app.core.prompts import Task
+from app.core.prompts import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +22,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model service as the operator set it up; ``parts`` are the tasks not taken by ``main``."""
+    """A model service as the operator set it up; ``parts`` are the roles not taken by ``main``."""
 
     provider: Provider
     address: str
     main: Part
-    parts: Mapping[Task, Part] = field(default_factory=dict)
+    parts: Mapping[Role, Part] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
-    thinking: bool = True
     proxy: str | None = None
 
-    def part_for(self, task: Task) -> Part:
-        """Return the model that takes a task."""
-        return self.parts.get(task, self.main)
+    def part_for(self, role: Role) -> Part:
+        """Return the model that takes a role."""
+        return self.parts.get(role, self.main)
 
-    def asked(self, task: Task) -> Asked:
+    def asked(self, role: Role) -> Asked:
         """Return who is asked, for a fault's sentence and cost."""
-        part = self.part_for(task)
+        part = self.part_for(role)
         secrets = (self.key,) if self.key else ()
         return Asked(self.provider, part.model, part.rates, secrets)
 

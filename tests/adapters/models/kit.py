@@ -10,7 +10,7 @@ from decimal import Decimal
 from app.adapters.models.build import Choices, build_model
 from app.adapters.models.registry import Provider, load_providers
 from app.adapters.models.scheduler import PacedModel, Timing
-from app.core.prompts import Answer, Fault, Message, Prompt, Reply, Task
+from app.core.prompts import Answer, Fault, Message, Prompt, Reply, Role, Task
 from sandbox.models import ModelServer
 from sandbox.models.server import count_tokens
 
@@ -27,6 +27,7 @@ def make_prompt(
     code: str = "R1 +| mean = sum(xs) / len(xs)",
     *,
     task: Task = Task.REVIEW,
+    role: Role = Role.MAIN,
     max_tokens: int = 800,
     budget: Decimal | None = None,
 ) -> Prompt:
@@ -41,6 +42,7 @@ def make_prompt(
         key="k",
         prompt_tokens=count_tokens(system) + count_tokens(user),
         budget_usd=budget,
+        role=role,
     )
 
 
@@ -69,7 +71,6 @@ def build(
     *,
     time: VirtualTime | None = None,
     change: Callable[[Provider], Provider] = lambda provider: provider,
-    effort: str = "standard",
     deadline: float = 3600.0,
     **choices: object,
 ) -> PacedModel:
@@ -80,7 +81,6 @@ def build(
     return build_model(
         provider,
         Choices(**wished),  # type: ignore[arg-type]
-        effort=effort,
         deadline=deadline,
         timing=(time or VirtualTime()).timing,
     )

@@ -55,7 +55,7 @@ def test_no_run_with_faults_spends_more_than_its_cap(seed: int) -> None:
     brain = Planted({"x" * 50: "y" * dice.randrange(1500)})
     with ModelServer(row, tiers=TIERS, output=900, script=misbehave, brain=brain) as server:
         model = build(server, change=quota(prices=PRICES, output_tokens=900), concurrency=3)
-        purse = Purse(model.rates, cap=cap)
+        purse = Purse(model.info.rates, cap=cap)
         usage = Usage()
         for _ in range(3):
             can, _ = purse.affordable(prompts)
@@ -93,6 +93,6 @@ def test_a_service_that_takes_no_limit_is_reserved_for_at_its_longest_answer() -
 
     with ModelServer("segmind") as server:
         model = build(server, change=figured)
-    assert model.info.least_output == model.rates.least_output == 60_000
-    assert Purse(model.rates, cap=Decimal("0.1")).affordable([make_prompt()])[0] == ()
+    assert model.info.least_output == model.info.rates.least_output == 60_000
+    assert Purse(model.info.rates, cap=Decimal("0.1")).affordable([make_prompt()])[0] == ()
     assert Figures().output_tokens is None

@@ -10,7 +10,7 @@ import pytest
 from app.adapters.models import build as build_module
 from app.adapters.models.build import Choices, build_model
 from app.adapters.models.registry import load_providers
-from app.core.prompts import Answer
+from app.core.prompts import Answer, Role
 from app.errors import SettingsError
 from sandbox.models import ModelServer
 from tests.adapters.models.kit import build, make_prompt
@@ -62,8 +62,8 @@ def test_the_embedded_model_reviews_small_chunks_and_needs_proof() -> None:
 
 def test_the_operators_model_takes_every_part() -> None:
     with ModelServer("segmind") as server:
-        for effort in ("quick", "standard", "deep"):
-            build(server, effort=effort, model="qwen3-coder-flash").ask_once(make_prompt())
+        for role in Role:
+            build(server, model="qwen3-coder-flash").ask_once(make_prompt(role=role))
     assert {seen.path for seen in server.seen} == {"/v1/qwen3-coder-flash"}
 
 
@@ -72,16 +72,18 @@ def test_the_operators_rate_goes_before_the_tables() -> None:
     assert (model.quota.rpm, model.quota.concurrency) == (7, 3)
 
 
-def test_a_dearer_verifying_model_is_what_a_purse_reckons_with() -> None:
+def test_a_purse_reckons_with_the_price_of_each_role() -> None:
     rows = load_providers("""
         [novita.models]
         verify = "big"
         [novita.figures.big]
         prices = [{ input = "9", output = "9" }]
+        rpm = 7
     """)
-    deep = build_model(rows["novita"], Choices(api_key="k"), effort="deep")
-    standard = build_model(rows["novita"], Choices(api_key="k"))
-    assert [str(model.info.prices[0].input) for model in (deep, standard)] == ["9", "0.20"]
+    model = build_model(rows["novita"], Choices(api_key="k"))
+    assert model.quota.rpm == 7
+    infos = [model.info.of(role) for role in Role]
+    assert [str(info.prices[0].input) for info in infos] == ["0.20", "0.20", "9"]
 
 
 def test_no_prompt_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -399,7 +399,7 @@ def test_a_limit_carries_the_wait_that_the_service_asked_for() -> None:
 def test_an_exception_from_deep_inside_is_translated_too() -> None:
     request = httpx2.Request("POST", "http://127.0.0.1/")
     with ModelServer("novita") as server:
-        asked = build(server)._service._target.asked(make_prompt().task)  # type: ignore[attr-defined]
+        asked = build(server)._service._target.asked(make_prompt().role)  # type: ignore[attr-defined]
     error = openai.APITimeoutError(request=request)
     fault = fault_of_exception(asked, make_prompt(), error, EPOCH)
     assert isinstance(fault, Fault)

@@ -9,7 +9,7 @@ import pytest
 
 from app.adapters.models.build import Choices, build_model
 from app.adapters.models.registry import Provider, load_providers
-from app.core.prompts import FaultKind, Task
+from app.core.prompts import FaultKind, Role
 from sandbox.models import ROWS, ModelServer, Planted
 from tests.adapters.models.kit import answer_of, ask, build, fault_of, make_prompt
 
@@ -135,10 +135,12 @@ def test_a_cached_prefix_is_reported() -> None:
     assert second.usage.cached_tokens == server.bill.cached_tokens > 100
 
 
-@pytest.mark.parametrize(("effort", "model"), [("quick", "flash"), ("standard", "plus")])
-def test_segmind_names_the_model_in_the_path_by_effort(effort: str, model: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "model"), [(Role.FAST, "flash"), (Role.MAIN, "plus"), (Role.VERIFY, "plus")]
+)
+def test_segmind_names_the_model_in_the_path_by_role(role: Role, model: str) -> None:
     with ModelServer("segmind") as server:
-        answer_of(ask(server, effort=effort))
+        answer_of(ask(server, make_prompt(role=role)))
 
     assert server.seen[0].path == f"/v1/qwen3-coder-{model}"
     assert set(server.seen[0].body) == {"messages"}
@@ -155,29 +157,29 @@ def test_segmind_tells_the_credits_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effort", "thinks"), [("quick", False), ("standard", True), ("deep", True)]
+    ("role", "thinks"), [(Role.FAST, False), (Role.MAIN, True), (Role.VERIFY, True)]
 )
-def test_the_thinking_model_thinks_unless_the_look_is_quick(effort: str, *, thinks: bool) -> None:
+def test_the_thinking_model_thinks_unless_the_look_is_quick(role: Role, *, thinks: bool) -> None:
     with ModelServer("aimlapi", brain=BUG) as server:
-        reply = answer_of(ask(server, effort=effort))
+        reply = answer_of(ask(server, make_prompt(role=role)))
 
     assert server.seen[0].body["enable_thinking"] is thinks
     assert "I look at each line" not in reply.text
     assert reply.usage.reasoning_tokens == server.bill.reasoning_tokens > 0
 
 
-def test_a_deep_look_is_refuted_by_the_verifying_model() -> None:
+def test_each_role_is_taken_by_its_model() -> None:
     def routed(provider: Provider) -> Provider:
         assert provider.models is not None
         models = replace(provider.models, main="qwen3-coder-flash", verify="qwen3-coder-plus")
         return replace(provider, models=models)
 
     with ModelServer("segmind") as server:
-        model = build(server, effort="deep", change=routed)
-        for task in (Task.REVIEW, Task.REFUTE, Task.DECIDE):
-            answer_of(model.ask_once(make_prompt(task=task)))
+        model = build(server, change=routed)
+        for role in (Role.FAST, Role.MAIN, Role.VERIFY):
+            answer_of(model.ask_once(make_prompt(role=role)))
 
-    assert [seen.path.rpartition("-")[2] for seen in server.seen] == ["flash", "plus", "plus"]
+    assert [seen.path.rpartition("-")[2] for seen in server.seen] == ["flash", "flash", "plus"]
 
 
 def test_an_openai_compatible_service_without_a_key_gets_none() -> None:

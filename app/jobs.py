@@ -57,9 +57,11 @@ from app.core.job import (
     RunResult,
     Verdict,
     judge,
+    may_leave_open,
     quiet_until,
 )
 from app.core.pull import PullRef
+from app.core.repair import Heard, RepairNotes
 from app.errors import (
     BlockedOutput,
     HostInvalid,
@@ -90,6 +92,8 @@ KEEP_DELIVERIES: Final = 30 * DAY
 KEEP_TRACES: Final = 90 * DAY
 KEEP_WORKFLOWS: Final = 7 * DAY
 REPAIR_KEY: Final = "repair"
+CALM: Final = 60.0
+"""A worker that starts again and again repairs only so often, in seconds."""
 PRUNED_AT_ONCE: Final = 200
 KEEPER_STOPS_WITHIN: Final = 5.0
 LOST_AFTER: Final = 60.0
@@ -101,6 +105,7 @@ FINAL: Final = (HostRefused, HostMissing, HostInvalid, BlockedOutput, UserError)
 _REVIEW = TypeAdapter(ReviewRequest)
 _COMMAND = TypeAdapter(CommandRequest)
 _CLOSING = TypeAdapter(Closing)
+_NOTES = TypeAdapter(RepairNotes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,8 @@ class JobStore(Protocol):
         installation_id: int | None = None,
         repository_id: int | None = None,
         head_sha: str | None = None,
+        kind: JobKind | None = None,
+        queued_between: tuple[float, float] | None = None,
     ) -> tuple[Job, ...]:
         """List the jobs that match every given condition, oldest first."""
         ...
@@ -343,17 +350,87 @@ class Desk:
             pull = self._store.find_pull(connection, ref.repository_id, ref.number)
             self._store.save_pull(connection, replace(pull, paused=paused))
 
-    def order_repair(self) -> bool:
-        """Schedule the repair, unless it is under way or was not long ago."""
+    # the repair
+
+    def order_repair(self, started_at: float = 0.0) -> bool:
+        """Schedule the repair, unless it is under way or was not long ago.
+
+        The first one after a start need not wait: who was away has missed something.
+        """
+        now = self._clock()
+        calm = now - min(CALM, self._pace.repair)
+        late = max(now - self._pace.repair, min(started_at, calm))
         with self._store.begin() as connection:
             self._store.lock_pull(connection, 0, 0)
             known = self._store.find_job(connection, REPAIR_KEY)
-            late = self._clock() - self._pace.repair
             if known is not None and (known.state.active or known.queued_at > late):
                 return False
-            job = self._new_job(JobKind.REPAIR, REPAIR_KEY, PullRef(0, "", 0), "{}")
+            notes = known.payload if known else _dump(_NOTES, RepairNotes())
+            job = self._new_job(JobKind.REPAIR, REPAIR_KEY, PullRef(0, "", 0), notes)
             self._schedule(connection, job if known is None else _rearmed(known, job))
         return True
+
+    def recall_repair(self) -> RepairNotes:
+        """Return what the last repairs left to remember."""
+        with self._store.begin() as connection:
+            known = self._store.find_job(connection, REPAIR_KEY)
+        return _NOTES.validate_json(known.payload) if known else RepairNotes()
+
+    def note_repair(self, notes: RepairNotes) -> None:
+        """Remember it for the next."""
+        with self._store.begin() as connection:
+            self._store.lock_pull(connection, 0, 0)
+            known = self._store.find_job(connection, REPAIR_KEY)
+            if known is not None:
+                self._store.save_job(connection, replace(known, payload=_dump(_NOTES, notes)))
+
+    def hear(self, ref: PullRef, head_sha: str) -> Heard:
+        """Say what we know of a head."""
+        with self._store.begin() as connection:
+            return self._hear(connection, ref, head_sha)
+
+    def arm_missed(self, request: ReviewRequest) -> bool:
+        """Ask for a review unless that head was asked for meanwhile."""
+        ref = request.ref
+        with self._store.begin() as connection:
+            self._store.lock_pull(connection, ref.repository_id, ref.number)
+            if self._hear(connection, ref, request.head_sha) is Heard.HEAD:
+                return False
+            return self._arm(connection, request) is Verdict.ARM
+
+    def ended_runs(self, since: float) -> tuple[Closing, ...]:
+        """List the runs that ended since then without completing their check themselves.
+
+        A run has its deadline before it counts: what was under way then has come to its end, too.
+        """
+        deadline = self._pace.deadline
+        with self._store.begin() as connection:
+            jobs = self._store.list_jobs(
+                connection,
+                kind=JobKind.CLOSE,
+                queued_between=(since - deadline, self._clock() - deadline),
+            )
+            closings = [_CLOSING.validate_json(job.payload) for job in jobs]
+            return tuple(one for one in closings if one.writable and self._stands(connection, one))
+
+    def stands(self, closing: Closing) -> bool:
+        """Tell whether a run is still the last of its job: a later one has the same check."""
+        with self._store.begin() as connection:
+            return self._stands(connection, closing)
+
+    def _hear(self, connection: sa.Connection, ref: PullRef, head_sha: str) -> Heard:
+        pull = self._store.find_pull(connection, ref.repository_id, ref.number)
+        jobs = self._store.list_jobs(connection, repository_id=ref.repository_id, head_sha=head_sha)
+        if any(job.number == ref.number for job in jobs):
+            return Heard.HEAD
+        if pull.paused:
+            return Heard.PAUSED
+        return Heard.PULL if pull.current else Heard.NOTHING
+
+    def _stands(self, connection: sa.Connection, closing: Closing) -> bool:
+        job = self._store.find_job(connection, closing.request.key)
+        run_id = closing.workflow_id.rpartition(".")[0]
+        return job is None or (job.run_id == run_id and not job.state.active)
 
     def _receive(self, connection: sa.Connection, delivery: Delivery) -> Outcome:
         seen, key = self._store.find_delivery(connection, delivery.guid)
@@ -430,6 +507,8 @@ class Desk:
         known = store.find_job(connection, request.key)
         current = store.find_job(connection, pull.current) if pull.current else None
         verdict = judge(request, known, current, paused=pull.paused)
+        if verdict is Verdict.PAUSED and known is None:
+            store.save_job(connection, self._passed_over(request))
         if verdict is not Verdict.ARM:
             return verdict
         due, pushed = quiet_until(
@@ -451,6 +530,12 @@ class Desk:
         if current is not None and current.key != job.key and current.state.active:
             self._end(connection, current, JobState.SUPERSEDED, "a newer commit or request came")
         return verdict
+
+    def _passed_over(self, request: ReviewRequest) -> Job:
+        """Keep that a head was heard of: nobody told us is something else."""
+        job = self._new_job(JobKind.REVIEW, request.key, request.ref, _dump(_REVIEW, request))
+        head, note = request.head_sha, "the pull request is paused"
+        return replace(job, head_sha=head, state=JobState.SKIPPED, note=note)
 
     def _new_job(self, kind: JobKind, key: str, ref: PullRef, payload: str) -> Job:
         now = self._clock()
@@ -570,8 +655,11 @@ class Desk:
             fresh = self._current(connection, job.key, job.tries)
             if fresh is None:
                 return STALE
-            settled = replace(fresh, state=result.state, note=result.note)
-            self._store.save_job(connection, settled)
+            if may_leave_open(fresh, result.state):
+                self._end(connection, fresh, result.state, result.note)
+            else:
+                settled = replace(fresh, state=result.state, note=result.note)
+                self._store.save_job(connection, settled)
             if result.state is JobState.SUPERSEDED and result.head_sha:
                 request = _REVIEW.validate_json(fresh.payload)
                 self._arm(connection, replace(request, head_sha=result.head_sha, reason="moved"))
@@ -612,9 +700,17 @@ class Desk:
 
     def _requeue(self, job: Job, due_at: float) -> str:
         with self._store.begin() as connection:
-            if self._current(connection, job.key, job.tries) is None:
+            fresh = self._current(connection, job.key, job.tries)
+            if fresh is None:
                 return STALE
-            again = replace(job, state=JobState.QUEUED, tries=job.tries + 1, due_at=due_at)
+            again = replace(
+                fresh,
+                state=JobState.QUEUED,
+                tries=job.tries + 1,
+                attempts=job.attempts,
+                note=job.note,
+                due_at=due_at,
+            )
             self._schedule(connection, again)
         return JobState.QUEUED
 
@@ -667,6 +763,7 @@ class Jobs:
         self._worker_id: str | None = None
         self._keeper: threading.Thread | None = None
         self._repairs = False
+        self._started_at = clock()
         self._halt = threading.Event()
         self.desk = Desk(store, self._pace, clock)
 
@@ -758,7 +855,7 @@ class Jobs:
             case JobKind.CLOSE:
                 closing = _CLOSING.validate_json(job.payload)
                 self.desk.client.cancel_workflows([closing.workflow_id], cancel_children=True)
-                if closing.writable:
+                if closing.writable and self.desk.stands(closing):
                     work.close(closing, job.run_id)
             case JobKind.REPAIR if work.repair is not None:
                 work.repair(self.desk)
@@ -780,7 +877,7 @@ class Jobs:
         self._take_over()
         self._settle_lost()
         if self._repairs:
-            self.desk.order_repair()
+            self.desk.order_repair(self._started_at)
         self._forget()
 
     def _take_over(self) -> None:

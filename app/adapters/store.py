@@ -26,6 +26,7 @@ from app.core.job import Job, JobKind, JobState, PullState
 from app.errors import SettingsError
 
 SCHEMA_VERSION: Final = 1
+KEYS_PER_QUERY: Final = 500
 BUSY_TIMEOUT_MS: Final = 2500
 """Three tries of this stay below the 10 seconds GitHub waits for an answer."""
 MAX_WORKERS: Final = 64
@@ -206,11 +207,16 @@ class Store:
 
     def lock_pull(self, connection: sa.Connection, repository_id: int, number: int) -> None:
         """Let no other transaction decide about this pull until this one ends."""
-        if not self._is_sqlite:  # there is one writer at a time anyway
-            name = f"{repository_id}:{number}".encode()
-            digest = hashlib.blake2b(name, digest_size=8).digest()
-            lock = int.from_bytes(digest, "big", signed=True)
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+        self.lock(connection, f"{repository_id}:{number}")
+
+    def lock(self, connection: sa.Connection, name: str | int) -> None:
+        """Let no other transaction hold this name, or number of a lock, until this one ends."""
+        if self._is_sqlite:  # there is one writer at a time anyway
+            return
+        if isinstance(name, str):
+            digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+            name = int.from_bytes(digest, "big", signed=True)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(name)))
 
     def ping(self) -> bool:
         """Tell whether the database answers."""
@@ -290,6 +296,8 @@ class Store:
         installation_id: int | None = None,
         repository_id: int | None = None,
         head_sha: str | None = None,
+        kind: JobKind | None = None,
+        queued_between: tuple[float, float] | None = None,
     ) -> tuple[Job, ...]:
         """List the jobs that match every given condition, oldest first."""
         query = sa.select(_jobs).order_by(_jobs.c.queued_at)
@@ -301,6 +309,10 @@ class Store:
             query = query.where(_jobs.c.repository_id == repository_id)
         if head_sha is not None:
             query = query.where(_jobs.c.head_sha == head_sha)
+        if kind is not None:
+            query = query.where(_jobs.c.kind == str(kind))
+        if queued_between is not None:
+            query = query.where(_jobs.c.queued_at.between(*queued_between))
         return tuple(_job(row) for row in connection.execute(query))
 
     def count_jobs(self) -> Mapping[str, int]:
@@ -334,16 +346,22 @@ class Store:
 
     # traces
 
-    def load_answer(self, key: str) -> str | None:
-        """Return the answer text kept under a prompt's key."""
-        query = sa.select(_answers.c.text).where(_answers.c.key == key)
+    def load_answers(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        """Return what is kept under each key, in order; None where nothing is."""
+        found: dict[str, str] = {}
         with self.engine.connect() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                some = keys[start : start + KEYS_PER_QUERY]
+                query = sa.select(_answers.c.key, _answers.c.text).where(_answers.c.key.in_(some))
+                found |= {row.key: row.text for row in connection.execute(query)}
+        return tuple(found.get(key) for key in keys)
 
-    def save_answer(self, key: str, text: str) -> None:
-        """Keep a complete, valid answer under its prompt's key."""
+    def save_answers(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by key, in the place of what was kept there."""
+        now = time.time()
         with self.begin() as connection:
-            self._upsert(connection, _answers, {"key": key, "text": text, "kept_at": time.time()})
+            for key, text in texts.items():
+                self._upsert(connection, _answers, {"key": key, "text": text, "kept_at": now})
 
     def save_run(self, run_id: str, record: str) -> None:
         """Keep a finished run's JSON report."""

@@ -7,14 +7,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.adapters.analyzers.suite import AnalyzerSuite
 from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
+from app.adapters.github.checks import GitHubChecks
 from app.adapters.github.marks import Marks
 from app.adapters.github.reading import GitHubPulls
+from app.adapters.github.repair import GitHubRepair
 from app.adapters.metrics import Metrics
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.answers import Answers
@@ -26,15 +28,16 @@ from app.bootstrap.parts import (
     derive_key,
     refuse_cap_without_prices,
 )
-from app.core.events import CommandRequest, ReviewRequest
+from app.core.events import FULL, CommandRequest, ReviewRequest
 from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
-from app.core.review import failed_report, money, superseded_report
+from app.core.review import money
 from app.core.secrets import Redactor
 from app.errors import HostMissing, SettingsError
 from app.jobs import MODEL, Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
+from app.repairs import Repairs
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Office:
         self.metrics = Metrics()
         self._store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
         self._access = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
+        self._checks = GitHubChecks(self._access)
         self._marks = Marks(derive_key("marks", key))
         model = build_chosen_model(settings, ModelWish())
         refuse_cap_without_prices(model, settings.max_cost_usd)
@@ -92,7 +96,9 @@ class Office:
         self._jobs.open()
         try:
             if works:
-                self._jobs.start(Work(self._review, self._command, self._close))
+                repairs = Repairs(GitHubRepair(self._access), self._checks, time.time, self._halted)
+                work = Work(self._review, self._command, self._close, repairs.run)
+                self._jobs.start(work)
             yield self._jobs
         finally:
             self._jobs.stop()
@@ -128,6 +134,7 @@ class Office:
             focus=request.focus,
             max_cost_usd=self._settings.max_cost_usd,
             automatic=not request.forced,
+            full=request.kind == FULL,
         )
         began = time.monotonic()
         with self._host() as host:
@@ -183,16 +190,7 @@ class Office:
     def _close(self, closing: Closing, run_id: str) -> None:
         """Complete the check run of a review that will not end by itself."""
         del run_id
-        request = closing.request
-        with self._host() as host:
-            pull = replace(host.pulls.fetch_pull(request.ref), head_sha=request.head_sha)
-            report = (
-                superseded_report(request.head_sha)
-                if closing.state is JobState.SUPERSEDED
-                else failed_report(closing.reason)
-            )
-            check_id = host.reviews.open_check(pull, request.key)
-            host.reviews.close_check(pull, check_id, report)
+        self._checks.close(closing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,16 @@ def judge(
     return Verdict.ARM
 
 
+def may_leave_open(job: Job, ended: JobState) -> bool:
+    """Tell whether a run that ended by itself may have left its check run open.
+
+    A review completes its check. One that was superseded may have been so before it came to that,
+    and one that was skipped may have begun in an earlier try.
+    """
+    again = job.attempts > 1 or job.tries > 1
+    return ended is JobState.SUPERSEDED or (ended is JobState.SKIPPED and again)
+
+
 def quiet_until(
     request: ReviewRequest,
     pull: PullState,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import quote
 
 from app.adapters import crash
 from app.adapters.github import shapes
+from app.adapters.github.access import Access
 from app.adapters.github.client import Client
 from app.adapters.github.limits import (
     ANNOTATION_MESSAGE,
@@ -16,32 +18,66 @@ from app.adapters.github.limits import (
     CHECK_TITLE,
 )
 from app.adapters.github.writing import TRIES, insist, repeat
+from app.core.job import Closing, JobState
 from app.core.markdown import clip
-from app.core.pull import PullRef, PullRequest
-from app.core.review import Annotation, CheckReport
+from app.core.pull import PullRef
+from app.core.repair import OurCheck
+from app.core.review import Annotation, CheckReport, failed_report, superseded_report
 from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
 
 NAME = "Postil"
 COMPLETED, IN_PROGRESS = "completed", "in_progress"
 
 
-def open_check(client: Client, app_id: int | None, pull: PullRequest, key: str) -> int | None:
+class GitHubChecks:
+    """Our check runs apart from a review: those that an ended run left behind."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def on_head(self, ref: PullRef, head_sha: str) -> tuple[OurCheck, ...]:
+        """List our check runs on a commit. Raises HostError."""
+        runs = _ours(self._access.client(ref), self._access.app_id, ref, head_sha)
+        return tuple(OurCheck(run.external_id or "", run.status == COMPLETED) for run in runs)
+
+    def close(self, closing: Closing) -> bool:
+        """Complete what an ended run left open; False when nothing was. Raises HostError.
+
+        A dead job says so on the head even if it never came to start its check run.
+        """
+        request = closing.request
+        ref, head_sha, key = request.ref, request.head_sha, request.key
+        client, app_id = self._access.client(ref), self._access.app_id
+        runs = [run for run in _ours(client, app_id, ref, head_sha) if run.external_id == key]
+        numbers = [run.id for run in runs if run.status != COMPLETED]
+        if not runs and closing.state is JobState.DEAD:
+            number = open_check(client, app_id, ref, head_sha, key)
+            numbers = [] if number is None else [number]
+        for number in numbers:
+            close_check(client, ref, number, _last_words(closing))
+        return bool(numbers)
+
+
+def open_check(
+    client: Client, app_id: int | None, ref: PullRef, head_sha: str, key: str
+) -> int | None:
     """Find the job's check run on the head, or start it; None when checks can't be written.
 
     A run that was completed before is opened again: the job was asked for once more.
     """
 
     def find() -> shapes.CheckRun | None:
-        return _find(client, app_id, pull, key)
+        runs = _ours(client, app_id, ref, head_sha)
+        return next((run for run in runs if run.external_id == key), None)
 
     def make() -> shapes.CheckRun:
         return client.write(
             shapes.CheckRun,
             "POST",
-            f"/repos/{quote(pull.ref.repository)}/check-runs",
+            f"/repos/{quote(ref.repository)}/check-runs",
             {
                 "name": NAME,
-                "head_sha": pull.head_sha,
+                "head_sha": head_sha,
                 "external_id": key,
                 "status": IN_PROGRESS,
             },
@@ -52,7 +88,7 @@ def open_check(client: Client, app_id: int | None, pull: PullRequest, key: str) 
         if found is None:
             return insist(client.site, find, make).id
         if found.status == COMPLETED:
-            path = _path(pull.ref, found.id)
+            path = _path(ref, found.id)
             repeat(lambda: client.write(shapes.Made, "PATCH", path, {"status": IN_PROGRESS}))
     except HostRefused as refused:
         if refused.status == HTTPStatus.FORBIDDEN:
@@ -99,18 +135,24 @@ def close_check(client: Client, ref: PullRef, check_id: int, report: CheckReport
     crash.at("after_check_before_record")
 
 
-def _find(
-    client: Client, app_id: int | None, pull: PullRequest, key: str
-) -> shapes.CheckRun | None:
-    path = f"/repos/{quote(pull.ref.repository)}/commits/{pull.head_sha}/check-runs"
+def _ours(
+    client: Client, app_id: int | None, ref: PullRef, head_sha: str
+) -> Iterator[shapes.CheckRun]:
+    """Walk our check runs on a commit, newest first; with a token alone, those of our name."""
+    path = f"/repos/{quote(ref.repository)}/commits/{head_sha}/check-runs"
     params: dict[str, str | int] = {"check_name": NAME, "filter": "all"}
     if app_id is not None:
         params["app_id"] = app_id
     for page in client.rows(shapes.CheckRun, path, params, key="check_runs"):
         for run in page:
-            if run.external_id == key and app_id in {None, run.app.id if run.app else None}:
-                return run
-    return None
+            if app_id in {None, run.app.id if run.app else None}:
+                yield run
+
+
+def _last_words(closing: Closing) -> CheckReport:
+    if closing.state is JobState.SUPERSEDED:
+        return superseded_report(closing.request.head_sha)
+    return failed_report(closing.reason)
 
 
 def _sent(client: Client, path: str) -> int:

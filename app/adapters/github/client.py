@@ -144,6 +144,10 @@ class Client:
             yield _validated(many, data)
             following = self._next(answer.headers.get("link", ""))
 
+    def forget(self) -> None:
+        """Read every remembered list again the next time."""
+        self._etags.clear()
+
     def write(self, shape: type[M], verb: str, path: str, body: Json | None = None) -> M:
         """Write once, in our turn. After HostUnavailable it is unknown whether it happened."""
         self.quota.take_write()

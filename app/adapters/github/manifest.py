@@ -18,7 +18,6 @@ from app.adapters.github.access import PERMISSIONS, read_private_key, web_url
 from app.adapters.github.client import Client, Site
 from app.adapters.github.quota import Clock, Quota, Sleep
 from app.adapters.github.transport import Timeouts
-from app.errors import HostUnavailable
 
 APP_PERMISSIONS: Mapping[str, str] = {**PERMISSIONS, "issues": "read", "metadata": "read"}
 """What the App asks for: what a review needs, and two more. GitHub sends comments on pull requests
@@ -38,6 +37,9 @@ APP_EVENTS = (
 NAME_LENGTH = 34
 """Characters an App's name may have:
 https://docs.github.com/en/apps/creating-github-apps/registering-a-github-app/registering-a-github-app"""
+
+SECRET_LENGTH = 16
+"""Characters a webhook secret has at least; GitHub's own have forty."""
 
 CODE = re.compile(r"[A-Za-z0-9_-]{8,128}")
 ORGANISATION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
@@ -92,8 +94,6 @@ def exchange_code(
     """
     client = Client(Site.open(api_url, clock, sleep, timeouts), _Nobody(), Quota(clock, sleep))
     made = client.write(_Conversion, "POST", f"/app-manifests/{quote(code, safe='')}/conversions")
-    if not made.webhook_secret:
-        raise HostUnavailable("GitHub made an App without a webhook secret")
     key = read_private_key(made.pem)
     return NewApp(made.id, made.slug, made.html_url, key, made.webhook_secret)
 
@@ -103,7 +103,7 @@ class _Conversion(BaseModel):
     slug: str
     html_url: str = ""
     pem: str = Field(repr=False)
-    webhook_secret: str | None = Field(default=None, repr=False)
+    webhook_secret: str = Field(repr=False, min_length=SECRET_LENGTH)
 
 
 class _Nobody(Auth):

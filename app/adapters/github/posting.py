@@ -54,7 +54,7 @@ class GitHubReviews:
     def open_check(self, pull: PullRequest, key: str) -> int | None:
         """Start our check run on the head, or find it; None when checks can't be written."""
         client = self._access.client(pull.ref)
-        return checks.open_check(client, self._access.app_id, pull, key)
+        return checks.open_check(client, self._access.app_id, pull.ref, pull.head_sha, key)
 
     def close_check(self, pull: PullRequest, check_id: int | None, report: CheckReport) -> None:
         """Complete our check run. Raises HostError."""

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from app.adapters.github import shapes
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.limits import DELIVERY_DAYS
 from app.adapters.github.reading import read_pull
-from app.core.pull import PullRef, PullRequest
-from app.errors import HostError
+from app.core.pull import PullRef
+from app.core.repair import ChangedPull, FailedDelivery
+from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
 
 DAY_S = 24 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class FailedDelivery:
-    """A webhook that never arrived; ``id`` names its last attempt, ``at`` is in epoch seconds."""
-
-    id: int
-    guid: str
-    event: str
-    at: float
 
 
 class GitHubRepair:
@@ -53,15 +43,32 @@ class GitHubRepair:
         path = f"/app/hook/deliveries/{delivery_id}/attempts"
         self._app.as_app.ask(shapes.Done, "POST", path)
 
-    def changed_pulls(self, since: float) -> Iterator[PullRequest]:
-        """Walk the open pulls that changed since then, in every installation.
+    def installations(self) -> tuple[int, ...]:
+        """List where the App is installed and not suspended. Raises HostError."""
+        pages = self._app.as_app.rows(shapes.Installation, "/app/installations")
+        return tuple(one.id for page in pages for one in page if one.suspended_at is None)
 
-        A list that is as it was the last time is not read again; an installation or repository
-        that can't be read is left out until the next walk. Raises HostError for the App itself.
+    def changed_pulls(self, installation_id: int, since: float) -> Iterator[ChangedPull]:
+        """Walk the open pulls of an installation that changed since then.
+
+        A list that is as it was the last time is not read again. A repository that does not let us
+        is left out; one that can't be read now does not hide the others, but is raised at the end.
+        Raises HostError.
         """
-        for installation_id in self._installations():
-            for repository in self._repositories(installation_id):
+        failed: HostUnavailable | None = None
+        for repository in self._repositories(installation_id):
+            try:
                 yield from self._pulls(installation_id, repository, since)
+            except (HostRefused, HostMissing, HostInvalid):
+                continue
+            except HostUnavailable as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def forget(self, installation_id: int) -> None:
+        """Read every list of an installation again the next time."""
+        self._app.whole_installation(installation_id).forget()
 
     def _deliveries(self, oldest: float) -> Iterator[shapes.Delivery]:
         for page in self._app.as_app.rows(shapes.Delivery, "/app/hook/deliveries"):
@@ -70,31 +77,21 @@ class GitHubRepair:
                     return
                 yield row
 
-    def _installations(self) -> Iterator[int]:
-        for page in self._app.as_app.rows(shapes.Installation, "/app/installations"):
-            yield from (one.id for one in page if one.suspended_at is None)
-
     def _repositories(self, installation_id: int) -> Iterator[shapes.Repository]:
         client = self._app.whole_installation(installation_id)
         path = "/installation/repositories"
-        try:
-            for page in client.rows(shapes.Repository, path, key="repositories", spare=True):
-                yield from page
-        except HostError:
-            return
+        for page in client.rows(shapes.Repository, path, key="repositories", spare=True):
+            yield from (one for one in page if not one.archived)
 
     def _pulls(
         self, installation_id: int, repository: shapes.Repository, since: float
-    ) -> Iterator[PullRequest]:
+    ) -> Iterator[ChangedPull]:
         client = self._app.whole_installation(installation_id)
         path = f"/repos/{quote(repository.full_name)}/pulls"
         newest_first = {"state": "open", "sort": "updated", "direction": "desc"}
-        try:
-            for page in client.rows(shapes.Pull, path, newest_first, spare=True, remember=True):
-                for row in page:
-                    if row.updated_at.timestamp() < since:
-                        return
-                    ref = PullRef(repository.id, repository.full_name, row.number, installation_id)
-                    yield read_pull(ref, row)
-        except HostError:
-            return
+        for page in client.rows(shapes.Pull, path, newest_first, spare=True, remember=True):
+            for row in page:
+                if row.updated_at.timestamp() < since:
+                    return
+                ref = PullRef(repository.id, repository.full_name, row.number, installation_id)
+                yield ChangedPull(read_pull(ref, row), row.created_at.timestamp())

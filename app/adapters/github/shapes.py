@@ -23,6 +23,7 @@ class Repository(BaseModel):
 
     id: int
     full_name: str
+    archived: bool = False
 
 
 class Branch(BaseModel):
@@ -46,6 +47,7 @@ class Pull(BaseModel):
     head: Branch
     base: Branch
     html_url: str = ""
+    created_at: datetime
     updated_at: datetime
     changed_files: int | None = None
     additions: int | None = None

@@ -1,5 +1,6 @@
 """From a request to an answer: find the endpoint, the caller and the repository, then ask it."""
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -46,6 +47,12 @@ class Dispatcher:
         except Refusal as refusal:
             reply = Reply(refusal.data, refusal.status, refusal.headers)
         return self._finish(request, reply, headers)
+
+    def place(self, request: Request) -> None:
+        """Find what a request is about without asking it: a fault answers instead."""
+        with contextlib.suppress(Refusal):
+            self._find(request)
+            self._find_repository(request)
 
     def _find(self, request: Request) -> Route:
         prefix = self.world.address.prefix

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sandbox.github.http import Json
@@ -50,7 +51,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was made; `template` is None when nothing here answers to it."""
+    """One call that was made; `template` is None when nothing here answers to it.
+
+    `answered` are the headers of the answer, by lower-case names. `head_sha` and `open` tell how
+    the pull request that the path names stood when it was answered; None when it names none.
+    """
 
     method: str
     template: str | None
@@ -61,13 +66,17 @@ class Call:
     status: int
     installation_id: int | None
     at: float
+    answered: dict[str, str] = field(default_factory=dict)
+    head_sha: str | None = None
+    open: bool | None = None
 
 
 class Script:
-    """The faults to come and the calls that were."""
+    """The faults to come and the calls that were; `weather` may make any call go wrong."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
+        self.weather: Callable[[str, str], Fault | None] = lambda _method, _path: None
         self.calls: list[Call] = []
         self.unexpected: list[Call] = []
         self._lock = threading.Lock()
@@ -82,7 +91,7 @@ class Script:
         """Return the fault that hits a call."""
         with self._lock:
             hits = [one for one in self.faults if one.applies_to(method, path)]
-        return hits[0] if hits else None
+        return hits[0] if hits else self.weather(method, path)
 
     def record(self, call: Call) -> None:
         """Remember a call."""

@@ -29,7 +29,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, respond: Respond, script: Script, record: Callable[[Request, int], None]
+        self, respond: Respond, script: Script, record: Callable[[Request, Reply], None]
     ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.respond = respond
@@ -132,12 +132,12 @@ class Handler(BaseHTTPRequestHandler):
         fault = server.script.hit(request.method, request.path)
         if fault is None:
             reply = server.respond(request)
-            server.record(request, reply.status)
+            server.record(request, reply)
             self._send(request, reply)
             return
         server.closing.wait(fault.delay_s)
         reply = self._changed(server, request, fault)
-        server.record(request, reply.status)
+        server.record(request, reply)
         if fault.hang:
             server.closing.wait()
         if fault.hang or fault.reset:

@@ -6,7 +6,7 @@ from typing import Self
 
 from sandbox.github.dispatch import Dispatcher
 from sandbox.github.faults import Call, Fault, Script
-from sandbox.github.http import Request
+from sandbox.github.http import Reply, Request
 from sandbox.github.server import Server
 from sandbox.github.world import Address, World
 
@@ -59,8 +59,14 @@ class GitHub(World):
         """Return the calls with a method whose path a pattern is found in."""
         return [one for one in self.calls if one.method == method and re.search(pattern, one.path)]
 
-    def _record(self, request: Request, status: int) -> None:
-        token = request.token
+    def _record(self, request: Request, reply: Reply) -> None:
+        if request.route is None:
+            self.dispatcher.place(request)
+        token = request.token or self.tokens.get(
+            request.headers.get("authorization", "").partition(" ")[2]
+        )
+        pulls = request.found.pulls if request.found else {}
+        pull = pulls.get(int(request.params.get("number", "0")))
         headers = {
             name: value for name, value in request.headers.items() if name != "authorization"
         }
@@ -72,8 +78,11 @@ class GitHub(World):
                 query=request.query,
                 headers=headers,
                 body=request.body,
-                status=status,
+                status=reply.status,
                 installation_id=token.installation.id if token and token.installation else None,
                 at=self.now(),
+                answered={name.lower(): value for name, value in reply.headers.items()},
+                head_sha=pull.head_sha if pull else None,
+                open=pull.state == "open" if pull else None,
             )
         )

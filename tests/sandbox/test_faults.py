@@ -125,6 +125,23 @@ def test_every_call_is_recorded_without_its_secret(scene: Scene, github: GitHub)
     assert "authorization" not in call.headers
 
 
+def test_a_call_that_a_fault_answered_is_known_by_its_endpoint_and_what_it_was_told(
+    scene: Scene, github: GitHub, pull: Pull
+) -> None:
+    github.script.weather = lambda method, _path: (
+        Fault(method, "", status=429, headers={"Retry-After": "7"}) if method == "POST" else None
+    )
+    assert say(scene.client) == 429
+    pull.close()
+    call = github.calls[-1]
+    assert call.template == "/repos/{owner}/{repo}/issues/{number}/comments"
+    assert (call.answered["retry-after"], call.installation_id) == ("7", scene.installation.id)
+    assert (call.head_sha, call.open) == (pull.head_sha, True)
+    assert github.unexpected == []
+    assert scene.client.get(COMMENTS).status == 200
+    assert github.calls[-1].open is False
+
+
 def test_a_mistake_of_the_sandbox_is_raised_at_the_end() -> None:
     def broken() -> float:
         raise ZeroDivisionError

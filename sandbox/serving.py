@@ -46,10 +46,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def inherited() -> dict[str, str]:
+    """Return what a server keeps of this process's environment."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
 def environment(app: App, api: str, data: Path) -> dict[str, str]:
     """Return the environment of a server for an App, without a choice of model."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return inherited | {
+    return inherited() | {
         "POSTIL_GITHUB_API_URL": api,
         "POSTIL_GITHUB_APP_ID": str(app.id),
         "POSTIL_GITHUB_PRIVATE_KEY": app.private_key,

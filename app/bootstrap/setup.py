@@ -18,7 +18,7 @@ from app.adapters.github.manifest import (
 from app.bootstrap.appfile import StoredApp, write_app
 from app.core.address import check_address
 from app.errors import UserError
-from app.settings import MIN_WEBHOOK_SECRET, Settings
+from app.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,22 @@ class Registrar:
             "the server's address", address, allow_insecure=self.settings.allow_insecure
         )
         if organisation and not ORGANISATION.fullmatch(organisation):
-            raise UserError("the organisation is not a name that GitHub gives: was it pasted whole?")
+            raise UserError("the organization is not a name that GitHub gives: is it whole?")
         return Registration(
             registration_url(self.settings.github_api_url, organisation, state),
             compose_manifest(checked, back, organisation),
         )
 
     def finish(self, code: str) -> StoredApp:
-        """Exchange the code and store the App. Raises UserError, HostError."""
+        """Exchange the code and store the App.
+
+        Raises UserError when it is no code, HostError when GitHub does not take it, and
+        SettingsError when the App was made and can't be kept.
+        """
         if not CODE.fullmatch(code):
-            raise UserError("GitHub's code is not one: begin again")
+            raise UserError("What GitHub sent back is not a code")
         api_url = self.settings.github_api_url
         made = exchange_code(code, api_url)
-        if len(made.webhook_secret) < MIN_WEBHOOK_SECRET:
-            raise UserError("GitHub's webhook secret is too short to be one: begin again")
         app = StoredApp(
             api_url=api_url,
             id=made.id,

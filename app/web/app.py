@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,6 +25,8 @@ from app.core.events import MAX_BODY, Delivery, Ping, read_event
 from app.errors import WebhookRejected
 
 log = logging.getLogger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 READ_SECONDS: Final = 10.0
 """GitHub itself gives up after so long
@@ -76,28 +83,17 @@ def build_app(doors: Doors) -> FastAPI:
         with doors.alive():
             yield
 
-    app = FastAPI(
-        title="Postil",
-        version=doors.version,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        lifespan=lifespan,
-    )
+    app = bare_app(doors.version, lifespan)
 
     @app.post("/webhook")
     async def webhook(request: Request) -> Response:
         try:
-            body = await _read_body(request, doors)
+            body = await read_body(request, doors.max_body, doors.read_seconds)
             return await run_in_threadpool(_receive, doors, request.headers.raw, body)
         except WebhookRejected as error:
             doors.count("unknown", "rejected")
             log.warning("refused a delivery", extra={"status": error.status, "why": error.message})
             return JSONResponse({"status": "rejected", "reason": error.message}, error.status)
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return JSONResponse({"status": "ok", "version": doors.version})
 
     @app.get("/readyz")
     def readyz() -> Response:
@@ -110,24 +106,45 @@ def build_app(doors: Doors) -> FastAPI:
     def metrics() -> Response:
         return Response(doors.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    return app
+
+
+def bare_app(version: str, lifespan: Lifespan | None = None) -> FastAPI:
+    """Build an application with no page of its own that says nothing of what goes wrong inside."""
+    app = FastAPI(
+        title="Postil",
+        version=version,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return JSONResponse({"status": "ok", "version": version})
+
     app.add_exception_handler(HTTPException, _say_status)
     app.add_exception_handler(Exception, _say_nothing)
     return app
 
 
-async def _read_body(request: Request, doors: Doors) -> bytes:
-    """Read the body while counting, within the time GitHub would give us."""
+async def read_body(request: Request, limit: int, seconds: float = READ_SECONDS) -> bytes:
+    """Read at most ``limit`` bytes, within the time GitHub would give us.
+
+    Raises WebhookRejected.
+    """
     if request.headers.getlist("content-encoding") not in ([], ["identity"]):
         raise WebhookRejected("a compressed body is not accepted", status=415)
     declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > doors.max_body:
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
         raise WebhookRejected("the body is too large", status=413)
     body = bytearray()
     try:
-        async with asyncio.timeout(doors.read_seconds):
+        async with asyncio.timeout(seconds):
             async for part in request.stream():
                 body += part
-                if len(body) > doors.max_body:
+                if len(body) > limit:
                     raise WebhookRejected("the body is too large", status=413)
     except TimeoutError:
         raise WebhookRejected("the body came too slowly", status=408) from None

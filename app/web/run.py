@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from socket import socket
 from threading import enumerate as all_threads
 from threading import main_thread
 
 from app import __version__
 from app.adapters.log import configure_logging
+from app.bootstrap.appfile import complete
 from app.bootstrap.server import Office, check_server_settings
 from app.settings import Settings
 from app.web.app import Doors, build_app
-from app.web.server import leave
+from app.web.server import leave, listen
 from app.web.server import serve as serve_http
 
 
@@ -20,6 +22,26 @@ def serve(settings: Settings, role: str) -> int:
     Returns the exit code, or leaves at once when a thread of a stopped job still waits for its
     answer.
     """
+    chosen = complete(settings)
+    if chosen.unset and role != "worker":
+        return _set_up(settings, role)
+    return _serve(chosen.settings, role)
+
+
+def _set_up(settings: Settings, role: str) -> int:
+    """Offer the set-up pages, and serve as soon as the App is there.
+
+    The socket stays open in between: what arrives meanwhile waits its turn.
+    """
+    from app.web.setup import set_up  # noqa: PLC0415 - only a server without an App needs it
+
+    with listen(settings.host, settings.port) as listener:
+        if not set_up(settings, listener):
+            return 0
+        return _serve(complete(settings).settings, role, listener)
+
+
+def _serve(settings: Settings, role: str, listener: socket | None = None) -> int:
     check_server_settings(settings)
     configure_logging(settings.secrets)
     works = role != "web"
@@ -36,7 +58,7 @@ def serve(settings: Settings, role: str) -> int:
             count=lambda event, outcome: metrics.deliveries.labels(event, outcome).inc(),
             app_id=settings.github_app_id,
         )
-        started = serve_http(build_app(doors), settings.host, settings.port)
+        started = serve_http(build_app(doors), settings.host, settings.port, listener)
     code = 0 if started else 1
     if any(not thread.daemon for thread in all_threads() if thread is not main_thread()):
         leave(code)

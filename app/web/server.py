@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ from typing import Final, NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from app.errors import SettingsError
+
 MAX_HEADER_BYTES: Final = 64 * 1024
 KEEP_ALIVE_SECONDS: Final = 15
 STOP_SECONDS: Final = 10
 MAX_CONNECTIONS: Final = 512
+BACKLOG: Final = 2048
 
 
 class StoppableServer(uvicorn.Server):
@@ -55,7 +59,7 @@ def build_server(app: FastAPI, host: str, port: int) -> StoppableServer:
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            backlog=2048,
+            backlog=BACKLOG,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
@@ -64,10 +68,25 @@ def build_server(app: FastAPI, host: str, port: int) -> StoppableServer:
     )
 
 
-def serve(app: FastAPI, host: str, port: int) -> bool:
-    """Serve until a signal; False when the server could not start."""
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket to serve at. Raises SettingsError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"POSTIL_HOST and POSTIL_PORT name {host} {port}, which can't be listened at: "
+            f"{error.strerror}"
+        ) from None
+
+
+def serve(app: FastAPI, host: str, port: int, listener: socket.socket | None = None) -> bool:
+    """Serve until a signal; False when the server could not start.
+
+    A socket that listens already is used as it is, and stays open.
+    """
     server = build_server(app, host, port)
-    server.run()
+    server.run(sockets=None if listener is None else [listener.dup()])
     return server.started
 
 

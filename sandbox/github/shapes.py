@@ -166,6 +166,23 @@ def app(world: World, one: App) -> Json:
     }
 
 
+def converted_app(world: World, one: App, client_secret: str) -> Json:
+    """Show an App with everything that is told once, when its manifest's code is exchanged."""
+    secret = one.webhook_secret or None
+    kept = {"client_secret": client_secret, "webhook_secret": secret, "pem": one.private_key}
+    return app(world, one) | kept
+
+
+def hook_config(one: App) -> Json:
+    """Show where an App's webhooks go; the secret only as stars."""
+    shape = {"content_type": one.hook_content_type, "insecure_ssl": one.hook_insecure_ssl}
+    if one.webhook_secret:
+        shape["secret"] = "********"  # noqa: S105 - stars
+    if one.webhook_url:
+        shape["url"] = one.webhook_url
+    return shape
+
+
 def installation(world: World, one: Installation) -> Json:
     """Show an installation."""
     url = f"{world.address.api}/app/installations/{one.id}"

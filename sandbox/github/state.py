@@ -70,6 +70,8 @@ class App:
     webhook_secret: str
     webhook_url: str | None
     created_at: float
+    hook_content_type: str = "json"
+    hook_insecure_ssl: str = "0"
 
 
 @dataclass(frozen=True, slots=True)

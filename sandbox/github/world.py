@@ -84,6 +84,7 @@ class World:
         self.limits = Limits()
         self.users: dict[str, User] = {}
         self.apps: dict[int, App] = {}
+        self.manifest_codes: dict[str, tuple[App, float]] = {}
         self.installations: dict[int, Installation] = {}
         self.tokens: dict[str, Token] = {}
         self.repositories: dict[int, Repository] = {}
@@ -141,6 +142,7 @@ class World:
         events: Iterable[str] = SUBSCRIBED,
         webhook_secret: str = "It's a Secret to Everybody",  # noqa: S107 - GitHub's documented example
         webhook_url: str | None = None,
+        owner: User | None = None,
     ) -> App:
         """Register an App with a fresh key pair and a bot account."""
         key, private_key = _generated_key(len(self.apps))
@@ -148,7 +150,7 @@ class World:
             id=self.new_id(),
             slug=slug,
             name=name or slug.title(),
-            owner=self.create_user(f"{slug}-owner"),
+            owner=owner or self.create_user(f"{slug}-owner"),
             bot=self.create_user(f"{slug}[bot]", Kind.BOT),
             key=key,
             private_key=private_key,

@@ -6,6 +6,7 @@ from sandbox.github.routes import (
     code,
     conversation,
     graphql,
+    manifest,
     pages,
     pulls,
     reviews,
@@ -14,6 +15,7 @@ from sandbox.github.routes import (
 
 ENDPOINTS = [
     *apps.routes.all,
+    *manifest.api.all,
     *pulls.routes.all,
     *reviews.routes.all,
     *conversation.routes.all,
@@ -21,4 +23,4 @@ ENDPOINTS = [
     *code.routes.all,
 ]
 GRAPHQL = graphql.routes.all
-SITE = [*smart.routes.all, *pages.routes.all]
+SITE = [*smart.routes.all, *manifest.site.all, *pages.routes.all]

@@ -95,6 +95,14 @@ def list_repositories(world: World, request: Request) -> Reply:
     return paged(world, request, every, lambda one: shapes.repository(world, one), "repositories")
 
 
+@routes.on("GET", "/app/hook/config", by="app")
+def read_hook_config(_world: World, request: Request) -> Reply:
+    """Show where the App's webhooks go."""
+    if request.app is None:
+        raise Refusal(HTTPStatus.UNAUTHORIZED, "Requires authentication")
+    return Reply(shapes.hook_config(request.app))
+
+
 @routes.on("GET", "/app/hook/deliveries", by="app")
 def list_deliveries(world: World, request: Request) -> Reply:
     """List the App's deliveries, newest first, with a cursor in the Link header."""

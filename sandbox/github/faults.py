@@ -12,6 +12,9 @@ from sandbox.github.http import Json
 class Fault:
     """What happens to the calls it matches, from the `nth` on, `times` times (None: always).
 
+    With `holds` only calls are hit whose body holds that text. `then` is done when the endpoint has
+    been asked and before the answer is sent.
+
     With a `status`, a `location` or a `reset` the endpoint itself is not asked, unless `apply` says
     how often it first is: 1 stores a write and then fails, 2 stores it twice. Without them the
     endpoint's own answer is sent, changed by the rest.
@@ -19,6 +22,7 @@ class Fault:
 
     method: str
     pattern: str
+    holds: str = ""
     nth: int = 1
     times: int | None = 1
     status: int | None = None
@@ -31,6 +35,7 @@ class Fault:
     reset: bool = False
     drip_s: float | None = None
     cut_after_bytes: int | None = None
+    then: Callable[[], object] = lambda: None
     seen: int = 0
     hits: int = 0
 
@@ -39,9 +44,11 @@ class Fault:
         """Tell whether the endpoint's own answer is not sent."""
         return self.status is not None or self.location is not None or self.reset or self.hang
 
-    def applies_to(self, method: str, path: str) -> bool:
+    def applies_to(self, method: str, path: str, body: bytes) -> bool:
         """Count a call that matches and tell whether this one is hit."""
         if self.method not in {"*", method} or not re.search(self.pattern, path):
+            return False
+        if self.holds.encode() not in body:
             return False
         self.seen += 1
         hit = self.seen >= self.nth and (self.times is None or self.hits < self.times)
@@ -87,10 +94,10 @@ class Script:
             self.faults.append(fault)
         return fault
 
-    def hit(self, method: str, path: str) -> Fault | None:
+    def hit(self, method: str, path: str, body: bytes) -> Fault | None:
         """Return the fault that hits a call."""
         with self._lock:
-            hits = [one for one in self.faults if one.applies_to(method, path)]
+            hits = [one for one in self.faults if one.applies_to(method, path, body)]
         return hits[0] if hits else self.weather(method, path)
 
     def record(self, call: Call) -> None:

@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, request: Request) -> None:
         server = cast("Server", self.server)
-        fault = server.script.hit(request.method, request.path)
+        fault = server.script.hit(request.method, request.path, request.body)
         if fault is None:
             reply = server.respond(request)
             server.record(request, reply)
@@ -149,6 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         reply = Reply(status=0)
         for _ in range(max(fault.apply, 0 if fault.replaces else 1)):
             reply = server.respond(request)
+        fault.then()
         if fault.replaces:
             status = fault.status or (HTTPStatus.FOUND if fault.location else 0)
             reply = _failure(status)

@@ -142,6 +142,15 @@ def test_a_call_that_a_fault_answered_is_known_by_its_endpoint_and_what_it_was_t
     assert github.calls[-1].open is False
 
 
+def test_a_fault_may_be_for_some_words_only_and_change_the_world(
+    client: Client, pull: Pull
+) -> None:
+    client.github.inject(Fault("POST", "/comments$", holds="bad", status=422))
+    client.github.inject(Fault("POST", "/comments$", holds="last", then=pull.close))
+    assert [say(client, words) for words in ("good", "bad", "the last")] == [201, 422, 201]
+    assert pull.state == "closed"
+
+
 def test_a_mistake_of_the_sandbox_is_raised_at_the_end() -> None:
     def broken() -> float:
         raise ZeroDivisionError

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.core.chunks import Chunk, CountTokens, reverse_chunk, split_into_chunks
+from app.core.chunks import Chunk, CountTokens, render_file, reverse_chunk, split_into_chunks
 from app.core.evidence import Weighed
 from app.core.findings import (
     Finding,
@@ -19,6 +19,7 @@ from app.core.findings import (
     parse_review_answer,
 )
 from app.core.ledger import Ledger, Unit, UnitState
+from app.core.memory import find_home
 from app.core.money import Estimate, Purse, Usage
 from app.core.policy import Policy, path_instructions
 from app.core.prompts import (
@@ -41,7 +42,7 @@ from app.core.prompts import (
 )
 from app.core.slices import Slice
 from app.errors import AnswerRejected
-from app.ports import Model, ModelInfo, Traces
+from app.ports import Model, ModelInfo
 
 ANSWER_TOKENS = 4096
 """The longest answer about one chunk."""
@@ -212,7 +213,6 @@ class Looks:
     """All looks of one run, and their state: ledger, purse, and what was found so far."""
 
     model: Model | None
-    traces: Traces
     questions: Questions
     ledger: Ledger
     purse: Purse
@@ -222,12 +222,13 @@ class Looks:
     brief: str = ""
     findings: list[Finding] = field(default_factory=list)
     usage: Usage = Usage()
-    reused: int = 0
     faults: list[Fault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     over_cap: int = 0
     interrupted: bool = False
     unseconded: int = 0
+    half_read: set[str] = field(default_factory=set)
+    """Units that were reviewed, but not all that was to be said of them is known."""
 
     def give_up(self, kind: FaultKind, message: str) -> None:
         """Leave every planned unit unreviewed, for one reason."""
@@ -260,7 +261,6 @@ class Looks:
             looks += [self._look(chunk, second=True) for chunk in self.chunks]
         total = len(looks)
         while looks:
-            looks = [look for look in looks if not self._remember(look)]
             if self.interrupted:
                 self._mark(looks, UnitState.FAILED, INTERRUPTED)
                 break
@@ -278,13 +278,23 @@ class Looks:
         return tuple(replies.get(prompt.nonce, Fault(FaultKind.BUDGET, "")) for prompt in prompts)
 
     def shown(self, finding: Weighed) -> str:
-        """Return the chunk that a finding stands in."""
-        path = finding.placed.finding.path
+        """Return the chunk that a finding stands in; its unit, when that was not asked about."""
+        claim = finding.placed.finding
         texts = [
-            chunk.text for chunk in self.chunks if any(unit.path == path for unit in chunk.units)
+            chunk.text
+            for chunk in self.chunks
+            if any(unit.path == claim.path for unit in chunk.units)
         ]
-        quoted = [text for text in texts if finding.placed.finding.quote.strip() in text]
-        return next(iter((*quoted, *texts)), "")
+        quoted = [text for text in texts if claim.quote.strip() in text]
+        home = find_home(claim, [row.unit for row in self.ledger.rows])
+        alone = [render_file((home,), self.questions.slices)] if home and not quoted else []
+        return next(iter((*quoted, *alone, *texts)), "")
+
+    @property
+    def fully_read(self) -> tuple[str, ...]:
+        """The ids of the units of which everything is known that was to be said."""
+        reviewed = [row.unit.id for row in self.ledger.rows if row.state is UnitState.REVIEWED]
+        return tuple(name for name in reviewed if name not in self.half_read)
 
     @property
     def outage(self) -> str:
@@ -308,20 +318,6 @@ class Looks:
         if self.over_cap:
             notes.append(f"{self.over_cap} more findings stood in answers longer than the cap")
         return tuple(notes)
-
-    def _remember(self, look: Look) -> bool:
-        """Take the answer kept from an earlier run, if it still reads as one."""
-        kept = self.traces.load_answer(self._memory_key(look))
-        if kept is None or look.repairs:
-            return False
-        nonce, _, text = kept.partition("\n")
-        try:
-            answer = parse_review_answer(text, nonce)
-        except AnswerRejected:
-            return False
-        self.reused += 1
-        self._accept(look, answer)
-        return True
 
     def _afford(self, looks: Sequence[Look]) -> tuple[list[Look], list[Look]]:
         """Split looks into those the purse can pay for in full now, and the rest."""
@@ -379,7 +375,6 @@ class Looks:
                 return []
             prompt = self.questions.repair(look, reply.text, error.message)
             return [replace(look, prompt=prompt, repairs=look.repairs + 1)]
-        self.traces.save_answer(self._memory_key(look), f"{look.prompt.nonce}\n{reply.text}")
         self._accept(look, answer)
         return []
 
@@ -409,13 +404,11 @@ class Looks:
             for small in self.questions.split(units, self.questions.budget)[0]
         )
 
-    def _memory_key(self, look: Look) -> str:
-        info = self.questions.info
-        return f"{info.provider}/{info.name}/{look.prompt.key}"
-
     def _accept(self, look: Look, answer: ReviewAnswer) -> None:
         self.findings.extend(answer.findings)
         self.over_cap += answer.over_cap
+        if answer.over_cap:
+            self.half_read |= {unit.id for unit in look.chunk.units}
         self._mark([look], UnitState.REVIEWED)
 
     def _mark(self, looks: Iterable[Look], state: UnitState, reason: str = "") -> None:
@@ -426,4 +419,5 @@ class Looks:
                 ids += [unit.id for unit in look.chunk.units]
             elif state is not UnitState.REVIEWED:
                 self.unseconded += len(look.chunk.units)
+                self.half_read |= {unit.id for unit in look.chunk.units}
         self.ledger = self.ledger.mark(ids, state, reason)

@@ -13,7 +13,14 @@ from app.core.diff import ChangeKind, Diff, FileDiff, commentable, parse_diff
 from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
 from app.core.identity import Said, cluster, drop_already_said, identify
-from app.core.ledger import Cut, Ledger, Unit, UnitState, open_ledger
+from app.core.ledger import (
+    ALREADY_REVIEWED,
+    Cut,
+    Ledger,
+    Unit,
+    UnitState,
+    open_ledger,
+)
 from app.core.money import Purse, worst_case
 from app.core.oracles import is_manifest
 from app.core.policy import Effort, Policy, parse_policy
@@ -37,6 +44,7 @@ from app.core.texts import (
 )
 from app.doubts import Library, mend, refute
 from app.looks import Looks, Progress, Questions
+from app.memory import Memory, open_memory
 from app.ports import (
     Analyzers,
     AnalyzersReport,
@@ -87,6 +95,8 @@ class Wishes:
     plan_only: bool = False
     automatic: bool = False
     """Nobody asked for it by name: the policy may say no."""
+    full: bool = False
+    """Ask about everything, also about what was reviewed before and has not changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +218,16 @@ class Reviewer:
         report = self._analyze(() if wishes.plan_only else sources)
         unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         known = (*planted, *(masked(finding) for finding in report.findings))
-        looks = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
+        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
         effort = wishes.effort or policy.effort
         if not (wishes.plan_only or wishes.no_model):
             self._look(looks, change, effort)
-        placed = place_on_diff((*known, *looks.findings), shown)
+        memory.keep(looks.fully_read, looks.findings)
+        placed = place_on_diff((*known, *memory.findings, *looks.findings), shown)
         clusters = cluster([one for one in placed if concerns_change(one, shown)])
         weighed, dropped = weigh(clusters, witnesses_of(change, texts))
-        kept, refuted = self._doubt(looks, identify(weighed, shown), effort, change, texts)
+        identified = identify(weighed, shown)
+        kept, refuted = self._doubt(looks, memory, identified, effort, change, texts)
         trusted, below = self._trusted(kept)
         asked = None if wishes.no_model or self.model is None else looks.questions.info
         trust = (
@@ -247,7 +259,7 @@ class Reviewer:
                 *looks.notes,
                 *trust,
             ),
-            reused=looks.reused,
+            reused=len(memory.found),
             fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
             planned=wishes.plan_only,
             interrupted=looks.interrupted,
@@ -275,8 +287,8 @@ class Reviewer:
         ledger: Ledger,
         texts: Texts,
         known: tuple[Finding, ...],
-    ) -> Looks:
-        """Cut the planned units into chunks, and price asking about all of them."""
+    ) -> tuple[Looks, Memory]:
+        """Cut what is to be asked about into chunks, and price asking about all of them."""
         effort = wishes.effort or policy.effort
         role = Role.FAST if effort is Effort.QUICK else Role.MAIN
         doubter = Role.VERIFY if effort is Effort.DEEP else role
@@ -303,15 +315,18 @@ class Reviewer:
             role=role,
             doubter=doubter,
         )
-        chunks, too_large = questions.split(units, questions.budget)
+        memory = Memory(self.traces)
+        if self.model is not None and not wishes.plan_only:
+            memory = open_memory(self.traces, questions, units, effort, full=wishes.full)
+        ledger = ledger.mark(memory.found, UnitState.REVIEWED, ALREADY_REVIEWED)
+        chunks, too_large = questions.split(ledger.planned, questions.budget)
         caps = (policy.per_review_usd, wishes.max_cost_usd)
         cap = min((cap for cap in caps if cap is not None), default=None)
         purse = Purse(info.rates, cap, others={doubter: doubting.rates})
         looked = [False, True] if effort is Effort.DEEP else [False]
         prompts = [questions.review(one, 0, second=second) for second in looked for one in chunks]
-        return Looks(
+        looks = Looks(
             model=self.model,
-            traces=self.traces,
             questions=questions,
             ledger=ledger.mark(ids(too_large), UnitState.TOO_LARGE, TOO_LARGE),
             purse=purse,
@@ -320,6 +335,7 @@ class Reviewer:
             estimate=worst_case(prompts, info.rates),
             remarks=[] if purse.enforceable else [f"{UNPRICED} {info.provider}/{info.name}"],
         )
+        return looks, memory
 
     def _look(self, looks: Looks, change: Change, effort: Effort) -> None:
         if self.model is None:
@@ -333,26 +349,44 @@ class Reviewer:
     def _doubt(
         self,
         looks: Looks,
+        memory: Memory,
         found: Sequence[Weighed],
         effort: Effort,
         change: Change,
         texts: Texts,
     ) -> tuple[list[Weighed], list[Dropped]]:
+        """Doubt each finding, unless an earlier run did while its file was as it is now."""
+        known = dict(zip(map(id, found), memory.recall_judged(found), strict=True))
+        anew = [one for one in found if known[id(one)] is None]
+        judged = self._doubt_anew(looks, anew, effort, library_of(change), texts)
+        memory.keep_judged(list(zip(anew, judged, strict=True)))
+        known |= dict(zip(map(id, anew), judged, strict=True))
+        left = [known[id(one)] or one for one in found]
+        kept = [one for one in left if isinstance(one, Weighed)]
+        return kept, [one for one in left if isinstance(one, Dropped)]
+
+    def _doubt_anew(
+        self,
+        looks: Looks,
+        found: Sequence[Weighed],
+        effort: Effort,
+        library: Library | None,
+        texts: Texts,
+    ) -> list[Weighed | Dropped]:
         """Try to refute what only the model says and would be loud; a deep review looks things up.
 
         What withstood that is then mended where it can be.
         """
         loud = [one for one in found if effort is not Effort.QUICK and is_doubtful(one)]
         deep = effort is Effort.DEEP
-        library = library_of(change) if deep else None
-        judged = dict(zip(map(id, loud), refute(looks, loud, library), strict=True))
-        results = [judged.get(id(one), one) for one in found]
-        kept = [one for one in results if isinstance(one, Weighed)]
+        refuted = refute(looks, loud, library if deep else None)
+        judged = dict(zip(map(id, loud), refuted, strict=True))
+        left = [judged.get(id(one), one) for one in found]
         if deep:
-            stands = [one for one in kept if is_loud(one)]
+            stands = [one for one in left if isinstance(one, Weighed) and is_loud(one)]
             mended = dict(zip(map(id, stands), mend(looks, stands, texts), strict=True))
-            kept = [mended.get(id(one), one) for one in kept]
-        return kept, [one for one in results if isinstance(one, Dropped)]
+            left = [mended.get(id(one), one) for one in left]
+        return left
 
     def _trusted(self, found: Sequence[Weighed]) -> tuple[list[Weighed], list[Dropped]]:
         """Drop what the model in use may not say without proof."""

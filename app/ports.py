@@ -210,14 +210,14 @@ class Analyzers(Protocol):
 
 
 class Traces(Protocol):
-    """Keeps answers for reuse, and the record of every run."""
+    """Keeps what was answered for reuse, and the record of every run."""
 
-    def load_answer(self, key: str) -> str | None:
-        """Return the answer text kept under a prompt's key."""
+    def load_answers(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        """Return what is kept under each key, in order; None where nothing is."""
         ...
 
-    def save_answer(self, key: str, text: str) -> None:
-        """Keep a complete, valid answer under its prompt's key."""
+    def save_answers(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by key, in the place of what was kept there."""
         ...
 
     def save_run(self, run_id: str, record: str) -> None:

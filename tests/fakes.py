@@ -226,11 +226,11 @@ class FakeTraces:
     answers: dict[str, str] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
-    def load_answer(self, key: str) -> str | None:
-        return self.answers.get(key)
+    def load_answers(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        return tuple(self.answers.get(key) for key in keys)
 
-    def save_answer(self, key: str, text: str) -> None:
-        self.answers[key] = text
+    def save_answers(self, texts: Mapping[str, str]) -> None:
+        self.answers.update(texts)
 
     def save_run(self, run_id: str, record: str) -> None:
         self.runs[run_id] = record

@@ -20,7 +20,7 @@ from app.core.prompts import Answer, Common, Fault, FaultKind, Prompt, Reply
 from app.looks import Looks, Questions
 from app.ports import ModelInfo
 from sandbox.models import Planted
-from tests.fakes import BASE, HEAD, INFO, FakeCode, FakeModel, FakeTraces, say
+from tests.fakes import BASE, HEAD, INFO, FakeCode, FakeModel, say
 
 TEMPLATES = load_templates()
 FINDS = {"= broken": "It is broken"}
@@ -50,7 +50,6 @@ class Desk:
     ask: Ask = field(default_factory=lambda: say(Planted(FINDS)))
     info: ModelInfo = ONE_CHUNK
     cap: Decimal | None = None
-    traces: FakeTraces = field(default_factory=FakeTraces)
     waived: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +69,6 @@ class Desk:
         rates = Rates(info.prices, info.token_factor, info.least_output)
         return Looks(
             model=self.model,
-            traces=self.traces,
             questions=questions,
             ledger=ledger,
             purse=Purse(rates, self.cap),
@@ -142,7 +140,6 @@ def test_two_answers_that_are_none_leave_the_units_failed() -> None:
     assert len(desk.model.asked) == 2
     assert looks.findings == []
     assert looks.outage == ""
-    assert desk.traces.answers == {}
 
 
 def test_an_answer_to_another_request_is_not_taken() -> None:
@@ -182,42 +179,6 @@ def test_one_unit_alone_is_not_halved() -> None:
     looks = desk.run()
     assert states(looks) == {failed(FaultKind.CUT): 2}
     assert len(desk.model.asked) == 3
-
-
-# Kept answers.
-
-
-def test_an_answer_is_kept_and_serves_the_next_run() -> None:
-    first = Desk(files=2)
-    first.run()
-    again = Desk(files=2, traces=first.traces)
-    looks = again.run()
-    assert (looks.reused, again.model.asked) == (1, [])
-    assert states(looks) == {REVIEWED: 4}
-    assert len(looks.findings) == 4
-
-
-def test_an_answer_of_another_model_is_not_taken() -> None:
-    first = Desk()
-    first.run()
-    again = Desk(info=replace(ONE_CHUNK, name="another"), traces=first.traces)
-    assert again.run().reused == 0
-    assert len(again.model.asked) == 1
-
-
-def test_a_kept_answer_that_no_longer_reads_is_asked_for_again() -> None:
-    first = Desk()
-    first.run()
-    traces = FakeTraces(dict.fromkeys(first.traces.answers, "0000\nnonsense"))
-    again = Desk(traces=traces)
-    assert again.run().reused == 0
-    assert traces.answers == first.traces.answers
-
-
-def test_a_repaired_answer_is_kept_too() -> None:
-    first = Desk(ask=then("Sorry."))
-    first.run()
-    assert Desk(traces=first.traces).run().reused == 1
 
 
 # Money.

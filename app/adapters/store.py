@@ -209,14 +209,12 @@ class Store:
         """Let no other transaction decide about this pull until this one ends."""
         self.lock(connection, f"{repository_id}:{number}")
 
-    def lock(self, connection: sa.Connection, name: str | int) -> None:
-        """Let no other transaction hold this name, or number of a lock, until this one ends."""
-        if self._is_sqlite:  # there is one writer at a time anyway
-            return
-        if isinstance(name, str):
+    def lock(self, connection: sa.Connection, name: str) -> None:
+        """Let no other transaction hold this name until this one ends."""
+        if not self._is_sqlite:  # there is one writer at a time anyway
             digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-            name = int.from_bytes(digest, "big", signed=True)
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(name)))
+            lock = int.from_bytes(digest, "big", signed=True)
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
 
     def ping(self) -> bool:
         """Tell whether the database answers."""

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -103,13 +104,13 @@ class PassingTraces:
 
     answers: dict[str, str] = field(default_factory=dict)
 
-    def load_answer(self, key: str) -> str | None:
-        """Return the answer kept under a key."""
-        return self.answers.get(key)
+    def load_answers(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        """Return what is kept under each key."""
+        return tuple(self.answers.get(key) for key in keys)
 
-    def save_answer(self, key: str, text: str) -> None:
-        """Keep an answer."""
-        self.answers[key] = text
+    def save_answers(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by key."""
+        self.answers.update(texts)
 
     def save_run(self, run_id: str, record: str) -> None:
         """Let the record go."""

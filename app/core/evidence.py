@@ -123,6 +123,7 @@ ORACLES: Final[tuple[Callable[[Case], Ruling | None], ...]] = (
     rule_on_versions,
 )
 
+WITHSTOOD: Final = "withstood a look to refute it"
 NO_QUOTE: Final = "the code it quotes is nowhere in the file"
 
 
@@ -164,10 +165,10 @@ def apply_refutation(weighed: Weighed, verdict: Standing, reason: str) -> Weighe
         severity = _lower(weighed.severity, CAPS[Rung.E0])
         return replace(weighed, severity=severity, notes=(*weighed.notes, f"unsure: {reason}"))
     if weighed.rung is Rung.E0:
-        return weighed
+        return replace(weighed, notes=(*weighed.notes, WITHSTOOD))
     claimed = weighed.placed.finding.severity
     kept = [note for note in weighed.notes if note != _claimed_as(claimed)]
-    return replace(weighed, severity=claimed, notes=(*kept, "withstood a look to refute it"))
+    return replace(weighed, severity=claimed, notes=(*kept, WITHSTOOD))
 
 
 def offer_suggestion(weighed: Weighed, text: str, head: Mapping[str, str]) -> Weighed:

@@ -280,21 +280,19 @@ def open_ledger(
     diff: Diff,
     policy: Policy,
     *,
-    reviewed: AbstractSet[str] = frozenset(),
     generated: AbstractSet[str] = frozenset(),
     cut: Cut | None = None,
 ) -> Ledger:
     """Write one row for every unit of the diff.
 
-    ``reviewed`` are ids of units that an earlier run reviewed as they are now; ``generated`` are
-    paths that the base commit declares generated.
+    ``generated`` are paths that the base commit declares generated.
     """
     rows: list[Row] = []
     seen: Counter[str] = Counter()
     for file in diff.files:
         waiver = _find_waiver(file, policy, generated)
         for unit, fate in _split_file(file, cut or Cut(), seen):
-            rows.append(_open_row(unit, fate, waiver, reviewed))
+            rows.append(_open_row(unit, fate, waiver))
     return Ledger(tuple(rows))
 
 
@@ -357,11 +355,9 @@ def says_generated(first_lines: Iterable[str]) -> bool:
     return any(_GENERATED_HEADER.search(line[:_HEADER_WIDTH]) for line in first_lines)
 
 
-def _open_row(unit: Unit, fate: _Fate, waiver: str | None, reviewed: AbstractSet[str]) -> Row:
+def _open_row(unit: Unit, fate: _Fate, waiver: str | None) -> Row:
     if waiver is not None:
         return Row(unit, UnitState.WAIVED, waiver)
-    if fate is None and unit.id in reviewed:
-        return Row(unit, UnitState.REVIEWED, ALREADY_REVIEWED)
     return Row(unit, UnitState.PLANNED) if fate is None else Row(unit, *fate)
 
 

@@ -83,8 +83,8 @@ class Result:
 
     ``shown`` is the diff as the model saw it: secrets masked, hidden characters spelled out.
     ``findings`` are all that stand, worst first; ``outage`` is the sentence that says why a model
-    that should have been asked was not, or did not answer at all. ``reused`` counts the chunks
-    whose answer was kept from an earlier run.
+    that should have been asked was not, or did not answer at all. ``reused`` counts the units
+    that were not asked about again, because an earlier run reviewed them as they are now.
     """
 
     run_id: str
@@ -324,7 +324,7 @@ def receipt(result: Result) -> str:
     if usage.reasoning_tokens:
         parts.append(f"{usage.reasoning_tokens:,} of them reasoning")
     if result.reused:
-        parts.append(f"{_count(result.reused, 'answer')} reused")
+        parts.append(f"{_count(result.reused, 'part')} reviewed earlier and unchanged")
     parts.append("price not known" if usage.cost_usd is None else money(usage.cost_usd))
     return " · ".join([*parts, *compose_notes(usage)])
 

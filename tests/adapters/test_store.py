@@ -29,10 +29,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_answers_and_runs_are_kept_under_their_keys(store: Store) -> None:
     traces: Traces = store
-    assert traces.load_answer("k") is None
-    traces.save_answer("k", "first")
-    traces.save_answer("k", "second' OR 1=1 --")
-    assert traces.load_answer("k") == "second' OR 1=1 --"
+    assert traces.load_answers(["k"]) == (None,)
+    traces.save_answers({"k": "first"})
+    traces.save_answers({"k": "second' OR 1=1 --", **{str(n): f"text {n}" for n in range(1200)}})
+    assert traces.load_answers(["k", "none"]) == ("second' OR 1=1 --", None)
+    assert traces.load_answers([str(n) for n in range(1200)])[-1] == "text 1199"
     traces.save_run("r", "{}")
     assert (store.load_run("r"), store.load_run("other")) == ("{}", None)
 
@@ -86,11 +87,11 @@ def test_deliveries_are_forgotten_by_age(store: Store) -> None:
 
 
 def test_traces_are_forgotten_by_age(store: Store) -> None:
-    store.save_answer("k", "text")
+    store.save_answers({"k": "text"})
     store.save_run("r", "{}")
     assert store.drop_traces(time.time() - 60) == 0
     assert store.drop_traces(time.time() + 60) == 2
-    assert (store.load_answer("k"), store.load_run("r")) == (None, None)
+    assert (store.load_answers(["k"]), store.load_run("r")) == ((None,), None)
 
 
 def test_sqlite_keeps_what_it_acknowledged_and_is_nobody_elses_to_read(
@@ -114,8 +115,8 @@ def test_a_write_transaction_has_the_write_lock_from_its_first_moment(store: Sto
 
 
 def test_preparing_again_keeps_everything(store: Store) -> None:
-    store.save_answer("k", "text")
-    assert Store(store.engine).prepare().load_answer("k") == "text"
+    store.save_answers({"k": "text"})
+    assert Store(store.engine).prepare().load_answers(["k"]) == ("text",)
 
 
 def reopen(path: Path) -> SettingsError:

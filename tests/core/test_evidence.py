@@ -11,6 +11,7 @@ from app.core.diff import Side
 from app.core.evidence import (
     CAPS,
     NO_QUOTE,
+    WITHSTOOD,
     Cluster,
     Dropped,
     Rung,
@@ -262,7 +263,8 @@ def test_what_an_oracle_proved_is_not_talked_away() -> None:
 
 def test_names_that_nobody_wrote_stay_minor_whatever_the_look_says() -> None:
     one = weighed_at(Rung.E0, Severity.MINOR, Severity.CRITICAL)
-    assert apply_refutation(one, Standing.STANDS, "yes") == one
+    stands = replace(one, notes=(WITHSTOOD,))
+    assert apply_refutation(one, Standing.STANDS, "yes") == stands
 
 
 @given(

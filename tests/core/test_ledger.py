@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from app.core.diff import ChangeKind, Diff, FileDiff, Hunk, RawFile, parse_diff, parse_patch_text
 from app.core.findings import Severity
 from app.core.ledger import (
-    ALREADY_REVIEWED,
     Conclusion,
     Cut,
     Ledger,
@@ -224,15 +223,6 @@ def test_a_file_without_hunks_is_one_row_with_its_reason(
     (row,) = open_ledger(Diff((file,)), POLICY).rows
     assert (row.state, row.reason, row.unit.hunk) == (state, reason, None)
     assert row.unit.changed_lines == 7
-
-
-def test_what_was_reviewed_as_it_is_now_is_not_planned_again() -> None:
-    diff = diff_of("a.py", "b.py")
-    first = open_ledger(diff, POLICY)
-    again = open_ledger(diff, POLICY, reviewed={first.planned[0].id})
-    assert again.rows[0].state is UnitState.REVIEWED
-    assert again.rows[0].reason == ALREADY_REVIEWED
-    assert [unit.path for unit in again.planned] == ["b.py"]
 
 
 # Identity.

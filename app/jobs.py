@@ -136,7 +136,6 @@ class Pace:
     reviews: int = 4
     chores: int = 4
     model: int = 8
-    model_rpm: int | None = None
 
 
 class JobStore(Protocol):
@@ -255,7 +254,7 @@ class Desk:
             serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION,
         )
-        pace, limits = self._pace, self._pace.model_rpm
+        pace = self._pace
         client.register_queue(
             REVIEWS,
             worker_concurrency=pace.reviews,
@@ -269,7 +268,6 @@ class Desk:
         client.register_queue(
             MODEL,
             worker_concurrency=pace.model,
-            limiter={"limit": limits, "period": 60.0} if limits else None,
             polling_interval_sec=pace.poll / 2,
         )
         self._client = client

@@ -10,20 +10,23 @@ import base64
 import dataclasses
 import inspect
 import json
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Any, Final, Protocol, TypeVar, cast, get_args, get_type_hints
 
-from dbos import DBOS, DBOSClient, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
+from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
+from dbos import error as dbos_error
 
 from app import errors
 from app.adapters import crash
-from app.adapters.models.scheduler import NO_TIME, Attempt
+from app.adapters.models.pace import Pace
+from app.adapters.models.scheduler import Attempt, Round, Taken, settle
 from app.core.job import Halted
 from app.core.money import Usage
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
@@ -33,6 +36,9 @@ Port = TypeVar("Port")
 
 ASK_WORKFLOW: Final = "postil_ask"
 POLL: Final = 0.05
+"""Seconds between two looks at requests that run."""
+GLANCE: Final = 0.5
+"""Seconds between two looks at whether the job still is to go on, while nothing runs."""
 
 
 def _never() -> bool:
@@ -163,7 +169,7 @@ def _decode_error(fields: Mapping[str, Any]) -> errors.PostilError:
     return error
 
 
-# the model: one workflow a prompt
+# the model: one workflow a request
 
 
 class PatientModel(Model, Protocol):
@@ -181,39 +187,43 @@ class PatientModel(Model, Protocol):
 
 
 class DurableModel:
-    """Asks every prompt in a workflow of its own, on a queue with the provider's limits.
+    """Makes every request in a workflow of its own, as the pace that all workers share allows.
 
-    A call that finished is never made again, by whichever worker continues the review. A wait is a
-    delayed workflow. To be made before the engine starts, on every worker.
+    A call that finished is never made again, by whichever worker continues the review. Only what
+    may be asked now is enqueued; what waits, waits in the job that wants it, so nothing is left
+    behind when that job ends. To be made before the engine starts, on every worker.
     """
 
     def __init__(
         self,
         model: PatientModel,
         client: Callable[[], DBOSClient],
+        pace: Pace,
         *,
         queue: str,
+        version: str,
         patience: float = 600.0,
         halted: Callable[[], bool] = _never,
         heard: Callable[[Usage], None] = lambda _usage: None,
     ) -> None:
-        """Name the queue; ``patience`` is how many seconds all asking of one job may take.
+        """Name the queue and the version of its workflows.
 
-        ``heard`` is told what each single request used.
+        ``patience`` is how many seconds all asking of one job may take; ``heard`` is told what each
+        single request used.
         """
         self._model = model
         self._client = client
+        self._pace = pace
         self._queue = queue
+        self._version = version
         self._patience = patience
         self._halted = halted
         self._heard = heard
         self._local = threading.local()
 
         @DBOS.workflow(name=ASK_WORKFLOW, max_recovery_attempts=None)
-        def ask(text: str, call: str, number: int, until: float) -> str:
-            return self._ask(text, call, number, until)
-
-        self._workflow = ask
+        def ask(name: str, text: str, until: float) -> str:
+            return self._ask(name, text, until)
 
     @property
     def info(self) -> ModelInfo:
@@ -223,22 +233,34 @@ class DurableModel:
     def ask_all(
         self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
     ) -> tuple[Reply, ...]:
-        """Ask every prompt; in a job, each in its own workflow."""
+        """Ask every prompt; in a job, each request in its own workflow."""
         job = DBOS.workflow_id
         if job is None:
             return self._model.ask_all(prompts, on_reply)
-        until = self._until(job)
         run_id = job.rpartition(".")[0]
-        waiting: dict[str, int] = {}
-        for index, prompt in enumerate(prompts):
-            call = f"{run_id}:{prompt.key}:{prompt.nonce}"
-            waiting[self._enqueue(_to_json(Attempt(prompt)), call, 1, until, 0.0)] = index
-        replies: dict[int, Reply] = {}
-        for index, reply in self._collect(waiting):
-            replies[index] = reply
-            if on_reply is not None:
-                on_reply(index, reply)
-        return tuple(replies[index] for index in range(len(prompts)))
+        round_ = Round(
+            prompts,
+            [f"{run_id}:{prompt.key}:{prompt.nonce}" for prompt in prompts],
+            on_reply or (lambda _index, _reply: None),
+            pace=self._pace,
+            info=self.info,
+            clock=time.time,
+            end=self._until(job),
+            asked=self._asked(run_id),
+        )
+        running: dict[str, int] = {}
+        start_at = 0.0
+        while round_.waits or running:
+            if self._halted():
+                raise Halted
+            if time.time() >= start_at:
+                delay = self._start(round_, running)
+                start_at = math.inf if delay is None else time.time() + delay
+            if self._collect(job, round_, running):
+                start_at = 0.0
+            else:
+                time.sleep(POLL if running else min(max(start_at - time.time(), 0.0), GLANCE))
+        return round_.replies
 
     def _until(self, job: str) -> float:
         """Return when asking must end: counted from the job's first question on this thread."""
@@ -247,49 +269,54 @@ class DurableModel:
         until: float = self._local.until
         return until
 
-    def _enqueue(self, text: str, call: str, number: int, until: float, delay: float) -> str:
-        workflow_id = f"{call}:{number}"
-        with SetWorkflowID(workflow_id), SetEnqueueOptions(delay_seconds=delay or None):
-            DBOS.enqueue_workflow(self._queue, self._workflow, text, call, number, until)
-        return workflow_id
+    def _asked(self, run_id: str) -> frozenset[str]:
+        """Return what this run asked before it was interrupted."""
+        found = self._client().list_workflows(
+            workflow_id_prefix=f"{run_id}:", name=ASK_WORKFLOW, load_input=False, load_output=False
+        )
+        return frozenset(workflow.workflow_id for workflow in found)
 
-    def _collect(self, waiting: dict[str, int]) -> Iterator[tuple[int, Reply]]:
-        """Yield the replies as they come; each is recorded in the workflow that asked."""
-        while waiting:
-            if self._halted():
-                raise Halted
-            ended = self._client().list_workflows(
-                workflow_ids=list(waiting), status=_ENDED, load_input=False
+    def _start(self, round_: Round, running: dict[str, int]) -> float | None:
+        """Enqueue what may be asked now; return the seconds until more may."""
+        while isinstance(taken := round_.take(), Taken):
+            options: EnqueueOptions = {
+                "workflow_name": ASK_WORKFLOW,
+                "queue_name": self._queue,
+                "workflow_id": taken.name,
+                "app_version": self._version,
+            }
+            self._client().enqueue(options, taken.name, _to_json(taken.attempt), round_.end)
+            running[taken.name] = taken.index
+        return taken
+
+    def _collect(self, job: str, round_: Round, running: dict[str, int]) -> bool:
+        """Take what came back; each step is recorded in the workflow that asked."""
+        ended = self._client().list_workflows(
+            workflow_ids=[job, *running], status=_ENDED, load_input=False
+        )
+        if any(workflow.workflow_id == job for workflow in ended):
+            self._client().cancel_workflows(list(running))
+            raise dbos_error.DBOSWorkflowCancelledError(
+                f"{job} was cancelled while it asked the model"
             )
-            for workflow in ended:
-                index = waiting.pop(workflow.workflow_id)
-                outcome = _read_outcome(workflow)
-                if isinstance(outcome, str):
-                    waiting[outcome] = index
-                else:
-                    yield index, outcome
-            if not ended:
-                time.sleep(POLL)
+        for workflow in ended:
+            round_.put(running.pop(workflow.workflow_id), _read_outcome(workflow))
+        return bool(ended)
 
-    def _ask(self, text: str, call: str, number: int, until: float) -> str:
-        """Make one attempt; what follows is the next workflow of this call, after its wait."""
-        attempt: Attempt = _from_json(text)
-        left = until - time.time()
+    def _ask(self, name: str, text: str, until: float) -> str:
+        """Make one attempt; what follows is for the job that wants it."""
         if self._halted():
             raise Halted
-        reply = _from_json(DBOS.run_step({"name": "model.ask_once"}, self._attempt, attempt, left))
-        if not isinstance(reply, Attempt):
-            return _to_json(reply)
-        following = self._enqueue(_to_json(reply), call, number + 1, until, reply.wait)
-        return json.dumps({"next": following})
+        attempt: Attempt = _from_json(text)
+        return DBOS.run_step({"name": "model.ask_once"}, self._attempt, name, attempt, until)
 
-    def _attempt(self, attempt: Attempt, left: float) -> str:
-        if left <= 0:
-            return _to_json(Fault(FaultKind.LIMITED, NO_TIME, attempt.usage))
+    def _attempt(self, name: str, attempt: Attempt, until: float) -> str:
         reply = self._model.ask_once(attempt.prompt)
         self._heard(reply.usage)
         crash.at("after_model_answer")
-        return _to_json(self._model.next_step(attempt, reply, left))
+        step = self._model.next_step(attempt, reply, until - time.time())
+        settle(self._pace, self.info, name, attempt, reply, step)
+        return _to_json(step)
 
 
 _ENDED: Final = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
@@ -303,12 +330,9 @@ def _from_json(text: str) -> Any:  # noqa: ANN401 - an Attempt or a Reply
     return decode(json.loads(text), _known_types(Attempt | Reply))
 
 
-def _read_outcome(workflow: WorkflowStatus) -> Reply | str:
-    """Return the reply of an ended workflow, or the id of the one that goes on with its call."""
+def _read_outcome(workflow: WorkflowStatus) -> Attempt | Reply:
+    """Return what followed the request of an ended workflow."""
     if workflow.status != "SUCCESS" or not isinstance(workflow.output, str):
         return Fault(FaultKind.UNAVAILABLE, "the request to the model was given up")
-    outcome = json.loads(workflow.output)
-    if "next" in outcome:
-        return str(outcome["next"])
-    reply: Reply = _from_json(workflow.output)
-    return reply
+    step: Attempt | Reply = _from_json(workflow.output)
+    return step

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.adapters.analyzers.suite import AnalyzerSuite
+from app.adapters.books import Books
 from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.checks import GitHubChecks
@@ -34,7 +35,7 @@ from app.core.pull import PullRef, PullRequest
 from app.core.review import money
 from app.core.secrets import Redactor
 from app.errors import HostMissing, SettingsError
-from app.jobs import MODEL, Desk, Jobs, Pace, Work
+from app.jobs import MODEL, WORKFLOWS_VERSION, Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
 from app.repairs import Repairs
@@ -69,7 +70,7 @@ class Office:
         self._jobs = Jobs(
             self._store,
             WorkerLocks(self._store.engine),
-            Pace(model=settings.concurrency or 8, model_rpm=settings.rpm),
+            Pace(model=model.quota.concurrency) if model else Pace(),
             worker_id=settings.worker_id,
         )
         self._pulls = durable(
@@ -80,7 +81,9 @@ class Office:
             and DurableModel(
                 model,
                 lambda: self._jobs.desk.client,
+                model.share_pace(Books(self._store).prepare().open),
                 queue=MODEL,
+                version=WORKFLOWS_VERSION,
                 halted=self._halted,
                 heard=self.metrics.count_model,
             ),

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from dbos import DBOS
 
+from app.adapters.books import Books
 from app.adapters.durable import DurableModel, decode, durable, encode
+from app.adapters.models.pace import Pace, Quota
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.core.events import Delivery, Person, ReviewRequest
@@ -27,10 +30,11 @@ from app.core.money import Usage
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply, Task
 from app.core.pull import PullRef
 from app.errors import HostLimited, HostRefused
-from app.jobs import MODEL, Jobs, Pace, Work
+from app.jobs import MODEL, WORKFLOWS_VERSION, Jobs, Work
+from app.jobs import Pace as JobPace
 from app.ports import ModelInfo, OnReply
 
-FAST = Pace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
+FAST = JobPace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
 REQUEST = ReviewRequest(PullRef(11, "o/r", 5, 99), "a" * 40, "0" * 40, "opened", Person(7, "ann"))
 DELIVERY = Delivery("00000000-0000-0000-0000-000000000001", "pull_request", "opened", REQUEST)
 
@@ -109,6 +113,21 @@ class SlowModel:
         return reply
 
 
+def durable_model(
+    model: SlowModel, store: Store, jobs: Jobs, quota: Quota | None = None
+) -> DurableModel:
+    """Wire a model as the server does."""
+    books = Books(store).prepare()
+    return DurableModel(
+        model,
+        lambda: jobs.desk.client,
+        Pace(quota or Quota(concurrency=8), partial(books.open, "service")),
+        queue=MODEL,
+        version=WORKFLOWS_VERSION,
+        halted=lambda: jobs.halted,
+    )
+
+
 @dataclass
 class Bench:
     jobs: Jobs
@@ -120,9 +139,7 @@ class Bench:
     )
 
     def start(self) -> DurableModel:
-        asking = DurableModel(
-            self.model, lambda: self.jobs.desk.client, queue=MODEL, halted=lambda: self.jobs.halted
-        )
+        asking = durable_model(self.model, self.store, self.jobs)
         self.jobs.start(self.work)
         return asking
 
@@ -308,7 +325,7 @@ def serve_until_killed(folder: Path) -> None:
     work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
     jobs = Jobs(store, WorkerLocks(engine), FAST)
     jobs.open()
-    asking = DurableModel(SlowModel(note), lambda: jobs.desk.client, queue=MODEL)
+    asking = durable_model(SlowModel(note), store, jobs)
     jobs.start(work)
     jobs.desk.accept(DELIVERY)
     while not (folder / "posted").exists():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 from app.adapters.models.chat import ChatService
 from app.adapters.models.dashscope import DashScopeService
 from app.adapters.models.fill import FillService
 from app.adapters.models.local import LocalServer, LocalService, find_model
+from app.adapters.models.pace import Quota
 from app.adapters.models.registry import (
     ASSUMED_CONTEXT,
     ASSUMED_OUTPUT,
@@ -15,7 +17,7 @@ from app.adapters.models.registry import (
     Routing,
     build_address,
 )
-from app.adapters.models.scheduler import PacedModel, Quota, Service, Timing
+from app.adapters.models.scheduler import PacedModel, Service, Timing
 from app.adapters.models.target import Part, Target
 from app.core.money import Rates
 from app.core.prompts import Role
@@ -68,11 +70,14 @@ def build_model(
         rpm=choices.rpm or min((one.rpm for one in figures if one.rpm), default=None),
         tpm=min((one.tpm for one in figures if one.tpm), default=None),
         concurrency=choices.concurrency or provider.concurrency,
+        period=provider.quota_seconds,
+        call_seconds=provider.call_seconds,
     )
     return PacedModel(
         _service(target, choices),
         info,
         quota,
+        account=_account(provider, choices),
         can_continue=provider.partial,
         deadline=deadline,
         timing=timing,
@@ -82,6 +87,13 @@ def build_model(
 def has_local() -> bool:
     """Tell whether the embedded model is installed."""
     return find_model() is not None
+
+
+def _account(provider: Provider, choices: Choices) -> str:
+    """Tell who shares a quota: whoever asks the same service with the same key."""
+    address = choices.base_url or provider.address
+    parts = (address, choices.workspace or "", choices.region or "", choices.api_key or "")
+    return f"{provider.id}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
 
 
 def _service(target: Target, choices: Choices) -> Service:

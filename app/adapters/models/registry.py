@@ -88,6 +88,7 @@ class Provider:
     stream: bool = False
     partial: bool = False
     concurrency: int = 4
+    quota_seconds: float = 60.0
     call_seconds: float = 120.0
     token_factor: float = 1.0
     chunk_tokens: int = 6000

@@ -1,29 +1,31 @@
 """When to ask: requests and tokens a minute, how many at once, and what is asked again.
 
-All waiting for a model service stands here, none of it inside a call. ``ask_once`` never waits: a
-durable queue may take the place of ``ask_all`` by waking up when ``next_step`` says so.
+All waiting for a model service is decided here, none of it is inside a call. A ``Round`` says what
+may be asked now and takes what came back; who asks, a task here or a durable workflow, is not its
+matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import math
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from app.adapters.models.exchange import BYTES_PER_TOKEN
+from app.adapters.models.pace import Book, Memory, Pace, Quota
 from app.core.money import Rates, Usage, most_tokens, worst_cost
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply
 from app.ports import ModelInfo, OnReply
 
-WINDOW = 61.0
-"""A minute by the service's clock, and a second for the way there."""
 MAX_WAIT = 60.0
 CONTINUATIONS = 2
 TRIES: Mapping[FaultKind, int] = {
@@ -33,11 +35,10 @@ TRIES: Mapping[FaultKind, int] = {
     FaultKind.LIMITED: 8,
 }
 """How often a prompt is asked until such a fault stands; once, when it is not listed."""
-STOPPING = frozenset({FaultKind.KEY, FaultKind.CREDITS, FaultKind.MODEL})
-"""Faults of the account or the settings: every further prompt would meet them too."""
-STOPPED_SECONDS = 60.0
-"""How long such a fault is taken to last."""
-NO_TIME = "the model service's rate limit leaves no time for it in this run: raise POSTIL_RPM"
+NO_TIME = (
+    "the model service's rate limit leaves no time for it in this run: set POSTIL_RPM if your"
+    " account is allowed more"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,6 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
-    """What a service allows a key: requests and tokens a minute, and requests at once."""
-
-    rpm: int | None = None
-    tpm: int | None = None
-    concurrency: int = 4
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """How far a prompt has come: what is asked now, what its tries used, how many there were."""
 
@@ -75,6 +67,11 @@ class Attempt:
     tries: int = 1
     continuations: int = 0
     wait: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """Return which request for this prompt it is, from 1."""
+        return self.tries + self.continuations
 
 
 def next_step(
@@ -136,85 +133,93 @@ def continue_prompt(prompt: Prompt, partial: str) -> Prompt:
     )
 
 
-class Pace:
-    """Keeps the requests and tokens of any minute within a quota."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An attempt to make now, and the name it was claimed by."""
 
-    def __init__(self, quota: Quota, clock: Callable[[], float]) -> None:
-        self._quota = quota
+    index: int
+    name: str
+    attempt: Attempt
+
+
+class Round:
+    """One call of ``ask_all``: which prompts wait (until when), and what came back."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        calls: Sequence[str],
+        on_reply: OnReply,
+        *,
+        pace: Pace,
+        info: ModelInfo,
+        clock: Callable[[], float],
+        end: float,
+        asked: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Begin; ``calls`` name the prompts for the pace, ``asked`` need no place again."""
+        now = clock()
+        self.end = end
+        self._waiting = [(now, index, Attempt(prompt)) for index, prompt in enumerate(prompts)]
+        self._calls = calls
+        self._on_reply = on_reply
+        self._pace = pace
+        self._info = info
         self._clock = clock
-        self._starts: deque[float] = deque()
-        self._tokens: list[Ticket] = []
-        self._held_until = -math.inf
-        self._lock = threading.Lock()
+        self._asked = asked
+        self._replies: dict[int, Reply] = {}
 
-    def claim(self, tokens: int) -> Ticket | float:
-        """Take a place for a request now, or return the seconds until there may be one."""
-        with self._lock:
-            now = self._clock()
-            delay = max(
-                self._held_until - now, self._requests_delay(now), self._tokens_delay(now, tokens)
-            )
-            if delay > 0:
-                return delay
-            ticket = Ticket(now, tokens)
-            self._starts.append(now)
-            self._tokens.append(ticket)
-            return ticket
+    @property
+    def waits(self) -> bool:
+        """Tell whether any prompt waits to be asked."""
+        return bool(self._waiting)
 
-    def settle(self, ticket: Ticket, tokens: int) -> None:
-        """Put what a request really used in place of what was claimed for it."""
-        with self._lock:
-            ticket.time, ticket.tokens = self._clock(), tokens
+    @property
+    def replies(self) -> tuple[Reply, ...]:
+        """Return what came back, in the prompts' order."""
+        return tuple(self._replies[index] for index in range(len(self._calls)))
 
-    def hold(self, seconds: float) -> None:
-        """Start nothing for a while: the service asked for it."""
-        with self._lock:
-            self._held_until = max(self._held_until, self._clock() + seconds)
+    def take(self) -> Taken | float | None:
+        """Take what may be asked now, or the seconds until something may; None: nothing waits.
 
-    def _requests_delay(self, now: float) -> float:
-        while self._starts and self._starts[0] <= now - WINDOW:
-            self._starts.popleft()
-        if self._quota.rpm is None or len(self._starts) < self._quota.rpm:
-            return 0.0
-        return self._starts[-self._quota.rpm] + WINDOW - now
+        When the quota leaves no time, or the service refuses the key, every prompt that waits is
+        given that fault, unasked.
+        """
+        if not self._waiting:
+            return None
+        now = self._clock()
+        not_before, index, attempt = self._waiting[0]
+        if not_before > now:
+            return not_before - now
+        name = f"{self._calls[index]}:{attempt.number}"
+        wait = 0.0 if name in self._asked else self._claim(name, attempt.prompt)
+        if not isinstance(wait, Fault) and now + wait > self.end:
+            wait = Fault(FaultKind.LIMITED, NO_TIME, retry_after=wait)
+        if isinstance(wait, Fault):
+            self._give_up(wait)
+            return None
+        if wait > 0:
+            return wait
+        heapq.heappop(self._waiting)
+        return Taken(index, name, attempt)
 
-    def _tokens_delay(self, now: float, tokens: int) -> float:
-        self._tokens = sorted(t for t in self._tokens if t.time > now - WINDOW)
-        if self._quota.tpm is None:
-            return 0.0
-        excess = sum(ticket.tokens for ticket in self._tokens) + tokens - self._quota.tpm
-        for ticket in self._tokens:
-            if excess <= 0:
-                return 0.0
-            excess -= ticket.tokens
-            end = ticket.time + WINDOW - now
-            if excess <= 0:
-                return end
-        return self._tokens[-1].time + WINDOW - now if self._tokens else 0.0
+    def put(self, index: int, step: Attempt | Reply) -> None:
+        """Let a reply stand, or let its prompt wait for another attempt."""
+        if isinstance(step, Attempt):
+            heapq.heappush(self._waiting, (self._clock() + step.wait, index, step))
+        else:
+            self._replies[index] = step
+            self._on_reply(index, step)
 
+    def _claim(self, name: str, prompt: Prompt) -> float | Fault:
+        info = self._info.of(prompt.role)
+        tokens = most_tokens(prompt, info.rates) + prompt.max_tokens
+        return self._pace.claim(name, info.name, tokens)
 
-@dataclass(slots=True, order=True)
-class Ticket:
-    """One request in the last minute; mutable, since its tokens are known only afterwards."""
-
-    time: float
-    tokens: int
-
-
-@dataclass(slots=True)
-class _Queue:
-    """One call of ``ask_all``: which prompts wait (until when), which are asked, what came back."""
-
-    end: float
-    waiting: list[tuple[float, int, Attempt]]
-    on_reply: OnReply
-    running: dict[asyncio.Task[Reply], tuple[int, Attempt, Ticket]] = field(default_factory=dict)
-    replies: dict[int, Reply] = field(default_factory=dict)
-
-    def keep(self, index: int, reply: Reply) -> None:
-        """Let a reply stand."""
-        self.replies[index] = reply
-        self.on_reply(index, reply)
+    def _give_up(self, fault: Fault) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, index, attempt in waiting:
+            self.put(index, replace(fault, usage=attempt.usage))
 
 
 class PacedModel:
@@ -226,18 +231,21 @@ class PacedModel:
         info: ModelInfo,
         quota: Quota,
         *,
+        account: str = "",
         can_continue: bool = False,
         deadline: float = 3600.0,
         timing: Timing | None = None,
     ) -> None:
+        """Wire it; ``account`` tells the quota's owner from others, and nothing of its key."""
         self._service = service
         self._info = info
         self._quota = quota
+        self._account = account
         self._can_continue = can_continue
         self._deadline = deadline
         self._timing = timing or Timing()
-        self._pace = Pace(quota, self._timing.clock)
-        self._stopped: tuple[float, Fault] | None = None
+        self._pace = Pace(quota, Memory(self._timing.clock).open)
+        self._serial = itertools.count()
 
     @property
     def info(self) -> ModelInfo:
@@ -246,8 +254,12 @@ class PacedModel:
 
     @property
     def quota(self) -> Quota:
-        """Return what the service allows, for a queue that several workers share."""
+        """Return what the service allows."""
         return self._quota
+
+    def share_pace(self, open_book: Callable[[str], AbstractContextManager[Book]]) -> Pace:
+        """Return the pace of everybody who writes in the book of this account."""
+        return Pace(self._quota, partial(open_book, self._account))
 
     def ask_once(self, prompt: Prompt) -> Reply:
         """Ask once, at once; a fault's ``retry_after`` is what the service asks to wait."""
@@ -276,69 +288,49 @@ class PacedModel:
         )
 
     async def _ask_all(self, prompts: Sequence[Prompt], on_reply: OnReply) -> tuple[Reply, ...]:
-        now = self._timing.clock()
-        waiting = [(now, index, Attempt(prompt)) for index, prompt in enumerate(prompts)]
-        queue = _Queue(now + self._deadline, waiting, on_reply)
-        while queue.waiting or queue.running:
-            delay = self._start(queue)
-            if queue.running:
+        round_ = Round(
+            prompts,
+            [str(next(self._serial)) for _ in prompts],
+            on_reply,
+            pace=self._pace,
+            info=self._info,
+            clock=self._timing.clock,
+            end=self._timing.clock() + self._deadline,
+        )
+        running: dict[asyncio.Task[Reply], Taken] = {}
+        while round_.waits or running:
+            while isinstance(next_one := round_.take(), Taken):
+                running[asyncio.create_task(self._service.ask(next_one.attempt.prompt))] = next_one
+            if running:
                 done, _ = await asyncio.wait(
-                    queue.running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
+                    running, timeout=next_one, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    self._finish(queue, task)
-            elif delay is not None:
-                await self._timing.sleep(delay)
-        return tuple(queue.replies[index] for index in range(len(prompts)))
+                    self._finish(round_, running.pop(task), task.result())
+            elif next_one is not None:
+                await self._timing.sleep(next_one)
+        return round_.replies
 
-    def _start(self, queue: _Queue) -> float | None:
-        """Start what may start; return the seconds until more may, None when only an end helps."""
-        while queue.waiting and len(queue.running) < self._quota.concurrency:
-            now = self._timing.clock()
-            if self._stopped is not None and now < self._stopped[0]:
-                _give_up(queue, self._stopped[1])
-                return None
-            not_before, index, attempt = queue.waiting[0]
-            if not_before > now:
-                return not_before - now
-            rates = self._info.of(attempt.prompt.role).rates
-            claim = self._pace.claim(_claimed_tokens(attempt.prompt, rates))
-            if not isinstance(claim, Ticket):
-                if now + claim > queue.end:
-                    _give_up(queue, Fault(FaultKind.LIMITED, NO_TIME, retry_after=claim))
-                    return None
-                return claim
-            heapq.heappop(queue.waiting)
-            task = asyncio.create_task(self._service.ask(attempt.prompt))
-            queue.running[task] = (index, attempt, claim)
-        return None
-
-    def _finish(self, queue: _Queue, task: asyncio.Task[Reply]) -> None:
-        """Keep a reply, or let its prompt wait for another attempt."""
-        index, attempt, ticket = queue.running.pop(task)
-        reply, now = task.result(), self._timing.clock()
-        self._pace.settle(ticket, reply.usage.prompt_tokens + reply.usage.completion_tokens)
-        if isinstance(reply, Fault) and reply.kind in STOPPING:
-            self._stopped = (now + STOPPED_SECONDS, replace(reply, usage=Usage()))
-        step = self.next_step(attempt, reply, queue.end - now)
-        if not isinstance(step, Attempt):
-            queue.keep(index, step)
-            return
-        if isinstance(reply, Fault) and reply.kind is FaultKind.LIMITED:
-            self._pace.hold(step.wait)
-        heapq.heappush(queue.waiting, (now + step.wait, index, step))
+    def _finish(self, round_: Round, taken: Taken, reply: Reply) -> None:
+        """Settle a request, and decide what follows."""
+        left = round_.end - self._timing.clock()
+        step = self.next_step(taken.attempt, reply, left)
+        settle(self._pace, self._info, taken.name, taken.attempt, reply, step)
+        round_.put(taken.index, step)
 
 
-def _give_up(queue: _Queue, fault: Fault) -> None:
-    """Give every waiting prompt the same fault, unasked."""
-    for _, index, attempt in queue.waiting:
-        queue.keep(index, replace(fault, usage=attempt.usage))
-    queue.waiting.clear()
+def settle(
+    pace: Pace,
+    info: ModelInfo,
+    name: str,
+    attempt: Attempt,
+    reply: Reply,
+    step: Attempt | Reply,
+) -> None:
+    """Settle the request of an attempt, whose reply led to a step."""
+    wait = step.wait if isinstance(step, Attempt) else None
+    pace.settle(name, info.of(attempt.prompt.role).name, reply, wait)
 
 
 def _ignore(_index: int, _reply: Reply) -> None:
     """OnReply nothing."""
-
-
-def _claimed_tokens(prompt: Prompt, rates: Rates) -> int:
-    return most_tokens(prompt, rates) + prompt.max_tokens

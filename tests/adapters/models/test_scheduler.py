@@ -15,9 +15,6 @@ from app.adapters.models.registry import Figures, Provider
 from app.adapters.models.scheduler import (
     TRIES,
     Attempt,
-    Pace,
-    Quota,
-    Ticket,
     continue_prompt,
     next_step,
 )
@@ -317,26 +314,6 @@ def test_attempts_end_and_no_wait_is_shorter_than_asked_or_longer_than_is_left(
             assert step.wait == waits
         attempt = step
     assert len(kinds) < sum(TRIES.values()) + 3
-
-
-@given(st.lists(st.tuples(st.floats(0, 40), st.integers(0, 500)), max_size=60))
-def test_no_minute_ever_holds_more_than_the_quota(claims: list[tuple[float, int]]) -> None:
-    time = VirtualTime(0.0)
-    pace = Pace(Quota(rpm=5, tpm=1000), time.clock)
-    starts: list[tuple[float, int]] = []
-    for pause, tokens in claims:
-        time.now += pause
-        claim = pace.claim(tokens)
-        while not isinstance(claim, Ticket):
-            assert claim > 0
-            time.now += claim
-            claim = pace.claim(tokens)
-        starts.append((time.now, tokens))
-        pace.settle(claim, tokens)
-    for start, _ in starts:
-        window = [tokens for at, tokens in starts if start <= at <= start + 60]
-        assert len(window) <= 5
-        assert sum(window) <= 1000
 
 
 def test_an_interrupt_ends_every_call_at_once_and_what_was_heard_stays_heard() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from app.adapters.github import shapes
 from app.adapters.github.repair import GitHubRepair
-from app.errors import HostLimited
+from app.core.repair import ChangedPull
+from app.errors import HostLimited, HostUnavailable
+from sandbox.github import Installation, Pull
 from tests.adapters.github.conftest import NEW, Scene
 
 DAY = 24 * 3600
@@ -60,46 +62,74 @@ def test_many_deliveries_are_read_to_the_last(scene: Scene) -> None:
     assert len(_repair(scene).failed_deliveries(0)) == 230
 
 
-def test_open_pulls_that_changed_are_found_in_every_installation(scene: Scene) -> None:
+def _found(repair: GitHubRepair, since: float = 0) -> dict[str, ChangedPull]:
+    """Walk all installations; what is found by the name of its repository."""
+    return {
+        one.pull.ref.repository: one
+        for home in repair.installations()
+        for one in repair.changed_pulls(home, since)
+    }
+
+
+def _elsewhere(scene: Scene) -> tuple[Installation, Pull]:
     other = scene.github.create_repository("other/place", {"a": "1\n"})
     home = scene.github.install(scene.app, other.owner)
     other.commit({"a": "2\n"}, branch="x")
-    pull = other.open_pull("x", "Elsewhere", author=scene.alice)
-    found = {one.ref.repository: one for one in _repair(scene).changed_pulls(0)}
+    return home, other.open_pull("x", "Elsewhere", author=scene.alice)
+
+
+def test_open_pulls_that_changed_are_found_in_every_installation(scene: Scene) -> None:
+    home, pull = _elsewhere(scene)
+    found = _found(_repair(scene))
     assert found.keys() == {"acme/shop", "other/place"}
-    assert found["other/place"].ref.installation_id == home.id
-    assert found["other/place"].head_sha == pull.head_sha
-    assert found["acme/shop"].ref == scene.ref
+    assert found["other/place"].pull.ref.installation_id == home.id
+    assert found["other/place"].pull.head_sha == pull.head_sha
+    assert found["other/place"].opened_at == int(pull.created_at)
+    assert found["acme/shop"].pull.ref == scene.ref
 
 
-def test_what_did_not_change_is_not_told_again(scene: Scene) -> None:
+def test_what_did_not_change_is_not_told_again_unless_it_is_forgotten(scene: Scene) -> None:
     repair = _repair(scene)
-    assert len(list(repair.changed_pulls(0))) == 1
-    assert list(repair.changed_pulls(0)) == []
+    assert len(_found(repair)) == 1
+    assert _found(repair) == {}
     scene.pull.push({"cart.py": NEW + "more\n"})
-    (found,) = repair.changed_pulls(0)
-    assert found.head_sha == scene.pull.head_sha
+    assert _found(repair)["acme/shop"].pull.head_sha == scene.pull.head_sha
+    repair.forget(scene.installation.id)
+    assert len(_found(repair)) == 1
 
 
 def test_old_changes_and_closed_pulls_are_left_out(scene: Scene) -> None:
-    assert list(_repair(scene).changed_pulls(scene.time.now + 1)) == []
+    assert _found(_repair(scene), scene.time.now + 1) == {}
     scene.pull.close()
-    assert list(_repair(scene).changed_pulls(0)) == []
+    assert _found(_repair(scene)) == {}
 
 
-def test_an_installation_that_cannot_be_read_does_not_hide_the_others(scene: Scene) -> None:
-    other = scene.github.create_repository("other/place", {"a": "1\n"})
-    scene.github.install(scene.app, other.owner)
-    other.commit({"a": "2\n"}, branch="x")
-    other.open_pull("x", "Elsewhere", author=scene.alice)
-    scene.inject("POST", f"/{scene.installation.id}/access_tokens", status=404, times=None)
-    assert [one.ref.repository for one in _repair(scene).changed_pulls(0)] == ["other/place"]
+def test_an_archived_repository_is_passed_over(scene: Scene) -> None:
+    row = {"id": scene.repository.id, "full_name": "acme/shop", "archived": True}
+    scene.inject("GET", "/installation/repositories", body={"repositories": [row]})
+    assert _found(_repair(scene)) == {}
+    assert scene.github.called("GET", "/pulls") == []
+
+
+def test_a_repository_that_does_not_let_us_is_left_out(scene: Scene) -> None:
+    scene.inject("GET", "/repos/acme/shop/pulls", status=403, times=None)
+    assert _found(_repair(scene)) == {}
+
+
+def test_a_repository_that_cannot_be_read_now_hides_no_other_and_is_told(scene: Scene) -> None:
+    second = scene.github.create_repository("acme/second", {"a": "1\n"})
+    second.commit({"a": "2\n"}, branch="x")
+    second.open_pull("x", "Beside", author=scene.alice)
+    scene.inject("GET", "/repos/acme/shop/pulls", status=502, times=None)
+    walk = _repair(scene).changed_pulls(scene.installation.id, 0)
+    assert next(iter(walk)).pull.ref.repository == "acme/second"
+    with pytest.raises(HostUnavailable):
+        next(iter(walk))
 
 
 def test_a_suspended_installation_is_passed_over(scene: Scene) -> None:
     scene.github.suspend(scene.installation)
-    assert list(_repair(scene).changed_pulls(0)) == []
-    assert scene.github.called("POST", "access_tokens") == []
+    assert _repair(scene).installations() == ()
 
 
 def test_repair_leaves_the_last_tenth_of_the_hourly_limit_alone(scene: Scene) -> None:
@@ -111,4 +141,5 @@ def test_repair_leaves_the_last_tenth_of_the_hourly_limit_alone(scene: Scene) ->
     client.read(shapes.Repository, home)
     with pytest.raises(HostLimited):
         client.read(shapes.Repository, home, spare=True)
-    assert list(GitHubRepair(access).changed_pulls(0)) == []
+    with pytest.raises(HostLimited):
+        list(GitHubRepair(access).changed_pulls(scene.installation.id, 0))

@@ -89,7 +89,7 @@ def test_a_gate_that_fails_is_1(repo: Repo, model: ModelServer, tmp_path: Path) 
         (["review", "--base-url", "http://models.example/v1"], "https"),
         (["review", "--post"], "--post"),
         (["review", "-o", "no/such/folder/x"], "-o"),
-        (["serve"], "POSTIL_WEBHOOK_SECRET"),
+        (["serve", "--role", "worker"], "POSTIL_WEBHOOK_SECRET"),
     ],
 )
 def test_usage_and_configuration_are_2_with_one_sentence(

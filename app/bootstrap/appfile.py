@@ -88,7 +88,7 @@ def read_app(data_dir: Path) -> StoredApp | None:
             raise SettingsError(f"{path} holds a key that others may read: chmod 600 {path}")
         data = file.read(MAX_BYTES + 1)
     try:
-        return StoredApp.model_validate_json(data)
+        return StoredApp.model_validate_json(data if len(data) <= MAX_BYTES else b"")
     except ValidationError:
         raise SettingsError(f"{path} is damaged: remove it, and set the App up again") from None
 

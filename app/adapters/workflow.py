@@ -82,11 +82,13 @@ class PullAsked:
     """A pull request is to be reviewed.
 
     ``head_sha`` is None when the event names none, and ``by_hand`` tells that a person asked.
+    ``before`` is the head before a push.
     """
 
     ref: PullRef
     head_sha: str | None = None
     by_hand: bool = False
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,9 @@ def refuse_other_server(step: Step) -> None:
         raise UserError("GITHUB_API_URL is not the API of GITHUB_SERVER_URL")
 
 
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
 class _Account(BaseModel):
     id: int
     login: str
@@ -168,6 +173,7 @@ class _Pull(BaseModel):
 class _PullEvent(BaseModel):
     repository: _Repository
     pull_request: _Pull
+    before: str | None = None
 
 
 class _Issue(BaseModel):
@@ -198,7 +204,8 @@ class _DispatchEvent(BaseModel):
 def _read_pull(payload: object) -> Asked:
     event = _PullEvent.model_validate(payload)
     ref = _ref(event.repository, event.pull_request.number)
-    return PullAsked(ref, event.pull_request.head.sha)
+    before = event.before if _SHA.fullmatch(event.before or "") else None
+    return PullAsked(ref, event.pull_request.head.sha, before=before)
 
 
 def _read_comment(payload: object) -> Asked:

@@ -1,14 +1,16 @@
 """What one step of a GitHub workflow reviews: the job's token, and no database.
 
-What was said before is known from our own signed comments. Whatever the token may not do is noted,
-and the review goes on: it is told where a step may always tell it.
+What was said before is known from our own signed comments, what was found before from our check
+runs. Whatever the token may not do is noted, and the review goes on: it is told where a step may
+always tell it.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 from app.adapters.analyzers.suite import AnalyzerSuite
 from app.adapters.github.access import GitHubToken
 from app.adapters.github.marks import Marks
+from app.adapters.github.records import GitHubRecords
 from app.adapters.github.unsigned import UnsignedReviews
 from app.adapters.workflow import PullAsked
 from app.answers import Answers
@@ -28,7 +31,6 @@ from app.bootstrap.parts import (
     pick_provider,
     refuse_cap_without_prices,
 )
-from app.bootstrap.reviews import PassingTraces
 from app.core.commands import Command, Misuse, Verb
 from app.core.events import AUTO, FULL, CommandRequest, CommentPlace, Person, ReviewRequest
 from app.core.identity import Said
@@ -40,7 +42,7 @@ from app.core.secrets import Redactor
 from app.errors import HostError, HostRefused, PostilError, UserError
 from app.looks import Progress
 from app.pipeline import Finished, Gate, Host, Reviewer, Skipped, Wishes
-from app.ports import Conversation, Model, Posted, Reviews
+from app.ports import Conversation, Model, Posted, Reviews, Traces
 from app.settings import PROVIDER_KEYS, Settings
 
 NO_KEY = (
@@ -85,16 +87,22 @@ def review_asked(
         host = build_host(access, marks, Path(scratch))
         reviews = host.reviews if key else UnsignedReviews(host.reviews, access)
         notes: list[str] = []
+        traces = _HandedOn(
+            GitHubRecords(access, marks) if key else None,
+            before=asked.before if isinstance(asked, PullAsked) else None,
+            leaks=Redactor(settings.secrets).leaks,
+        )
         host = replace(
             host,
-            reviews=_TryingReviews(reviews, notes),
+            reviews=_TryingReviews(reviews, traces, notes),
             conversation=_TryingConversation(host.conversation, notes),
         )
         request = _read_request(asked, inputs, host)
         if request is None:
             outcome = Outcome(None, "no review was asked for by somebody who may")
         else:
-            outcome = _review(host, request, inputs, settings, progress)
+            reviewer = _build_reviewer(settings, traces, progress)
+            outcome = _review(host, request, inputs, settings, reviewer)
     return replace(outcome, notes=tuple(dict.fromkeys((*notes, *outcome.notes))))
 
 
@@ -153,7 +161,7 @@ def _possible(command: Command | Misuse) -> Command | Misuse:
 
 
 def _review(
-    host: Host, request: ReviewRequest, inputs: Inputs, settings: Settings, progress: Progress
+    host: Host, request: ReviewRequest, inputs: Inputs, settings: Settings, reviewer: Reviewer
 ) -> Outcome:
     pull = host.pulls.fetch_pull(request.ref)
     wishes = Wishes(
@@ -162,8 +170,8 @@ def _review(
         max_cost_usd=settings.max_cost_usd,
         gate=inputs.gate,
         automatic=not request.forced,
+        full=request.kind == FULL,
     )
-    reviewer = _build_reviewer(settings, progress)
     refuse_cap_without_prices(reviewer.model, wishes.max_cost_usd)
     try:
         done = reviewer.review(
@@ -187,10 +195,10 @@ def _review(
     return Outcome(None, "the head moved: the newer commit's run reviews it")
 
 
-def _build_reviewer(settings: Settings, progress: Progress) -> Reviewer:
+def _build_reviewer(settings: Settings, traces: Traces, progress: Progress) -> Reviewer:
     reviewer = build_reviewer(
         build_action_model(settings),
-        PassingTraces(),
+        traces,
         AnalyzerSuite(),
         secret=secrets.token_hex(16),
         leaks=Redactor(settings.secrets).leaks,
@@ -226,24 +234,68 @@ class _Desk:
         """Keep nothing."""
 
 
+@dataclass(slots=True)
+class _HandedOn:
+    """Traces that one run hands to the next in its check run, signed: a step has no database.
+
+    Without ``records`` nothing is handed on. ``before`` is the head before the push.
+    """
+
+    records: GitHubRecords | None
+    before: str | None
+    leaks: Callable[[str], bool]
+    texts: dict[str, str] = field(default_factory=dict)
+    used: dict[str, str] = field(default_factory=dict)
+
+    def fetch(self, pull: PullRequest, check_id: int) -> None:
+        """Fetch what was handed on; what can't be read is asked about again."""
+        if self.records is not None:
+            with suppress(HostError):
+                self.texts = {**self.records.fetch(pull, check_id, self.before), **self.texts}
+
+    def write(self, pull: PullRequest) -> str:
+        """Write what to hand on: first what this run used or found, then what may come back."""
+        texts = self.used | {key: text for key, text in self.texts.items() if key not in self.used}
+        if self.records is None or self.leaks(json.dumps(texts)):
+            return ""
+        return self.records.write(pull, texts)
+
+    def load_answers(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        """Return what is kept under each key."""
+        self.used |= {key: self.texts[key] for key in keys if key in self.texts}
+        return tuple(self.texts.get(key) for key in keys)
+
+    def save_answers(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by key."""
+        self.texts.update(texts)
+        self.used.update(texts)
+
+    def save_run(self, run_id: str, record: str) -> None:
+        """Let the record go."""
+
+
 @dataclass(frozen=True, slots=True)
 class _TryingReviews:
     """Writes what the token may write, and notes what it may not: the review itself stays."""
 
     reviews: Reviews
+    traces: _HandedOn
     notes: list[str] = field(default_factory=list)
 
     def open_check(self, pull: PullRequest, key: str) -> int | None:
-        """Start our check run."""
+        """Start our check run, and read what the last one hands on."""
         check_id = self.reviews.open_check(pull, key)
         if check_id is None:
             self.notes.append(
                 "GitHub does not let this token write checks; it asks for checks=write"
             )
+        else:
+            self.traces.fetch(pull, check_id)
         return check_id
 
     def close_check(self, pull: PullRequest, check_id: int | None, report: CheckReport) -> None:
-        """Complete our check run."""
+        """Complete our check run, and hand on to the next."""
+        report = replace(report, text=self.traces.write(pull))
         _attempt(lambda: self.reviews.close_check(pull, check_id, report), self.notes)
 
     def fetch_said(self, pull: PullRequest) -> tuple[Said, ...]:

@@ -48,12 +48,13 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What the check run says when it is completed."""
+    """What the check run says when it is completed; ``text`` is for the next run alone."""
 
     conclusion: Conclusion
     title: str
     summary: str
     annotations: tuple[Annotation, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class GitHubChecks:
 
     def on_head(self, ref: PullRef, head_sha: str) -> tuple[OurCheck, ...]:
         """List our check runs on a commit. Raises HostError."""
-        runs = _ours(self._access.client(ref), self._access.app_id, ref, head_sha)
+        runs = our_runs(self._access.client(ref), self._access.app_id, ref, head_sha)
         return tuple(OurCheck(run.external_id or "", run.status == COMPLETED) for run in runs)
 
     def close(self, closing: Closing) -> bool:
@@ -48,7 +48,7 @@ class GitHubChecks:
         request = closing.request
         ref, head_sha, key = request.ref, request.head_sha, request.key
         client, app_id = self._access.client(ref), self._access.app_id
-        runs = [run for run in _ours(client, app_id, ref, head_sha) if run.external_id == key]
+        runs = [run for run in our_runs(client, app_id, ref, head_sha) if run.external_id == key]
         numbers = [run.id for run in runs if run.status != COMPLETED]
         if not runs and closing.state is JobState.DEAD:
             number = open_check(client, app_id, ref, head_sha, key)
@@ -67,7 +67,7 @@ def open_check(
     """
 
     def find() -> shapes.CheckRun | None:
-        runs = _ours(client, app_id, ref, head_sha)
+        runs = our_runs(client, app_id, ref, head_sha)
         return next((run for run in runs if run.external_id == key), None)
 
     def make() -> shapes.CheckRun:
@@ -115,11 +115,13 @@ def close_check(client: Client, ref: PullRef, check_id: int, report: CheckReport
     while True:
         batch = rows[sent : sent + ANNOTATIONS_PER_REQUEST]
         last = sent + len(batch) >= len(rows)
-        output = {
+        output: dict[str, object] = {
             "title": clip(report.title, CHECK_TITLE),
             "summary": clip(report.summary, BODY),
             "annotations": batch,
         }
+        if report.text:
+            output["text"] = report.text
         state = {"status": COMPLETED, "conclusion": report.conclusion.value} if last else {}
         try:
             client.write(shapes.Made, "PATCH", path, {"output": output, **state})
@@ -135,7 +137,7 @@ def close_check(client: Client, ref: PullRef, check_id: int, report: CheckReport
     crash.at("after_check_before_record")
 
 
-def _ours(
+def our_runs(
     client: Client, app_id: int | None, ref: PullRef, head_sha: str
 ) -> Iterator[shapes.CheckRun]:
     """Walk our check runs on a commit, newest first; with a token alone, those of our name."""

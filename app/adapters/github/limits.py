@@ -27,6 +27,10 @@ abuse limits: https://github.com/reviewdog/reviewdog/blob/master/service/github/
 FILE_COMMENTS = 10
 """File-level comments of one review, for the same reason."""
 
+CHECK_TEXT = 60_000
+"""Characters we use of a check run's text; GitHub takes 65,535:
+https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
+
 ANNOTATIONS_PER_REQUEST = 50
 """https://docs.github.com/en/rest/checks/runs#update-a-check-run"""
 

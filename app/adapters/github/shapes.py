@@ -88,9 +88,10 @@ class CheckRun(BaseModel):
     """A check run; ``external_id`` is ours to choose."""
 
     class Output(BaseModel):
-        """How much was reported so far."""
+        """What was reported so far."""
 
         annotations_count: int = 0
+        text: str | None = None
 
     id: int
     external_id: str | None = None

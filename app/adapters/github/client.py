@@ -151,7 +151,9 @@ class Client:
     def write(self, shape: type[M], verb: str, path: str, body: Json | None = None) -> M:
         """Write once, in our turn. After HostUnavailable it is unknown whether it happened."""
         self.quota.take_write()
-        return parse(shape, self._once(verb, path, body=body).data)
+        answer = self._once(verb, path, body=body)
+        self.quota.praise()
+        return parse(shape, answer.data)
 
     def ask(self, shape: type[M], verb: str, path: str, body: Json | None = None) -> M:
         """Make a call that creates nothing others see: it may be repeated like a read."""
@@ -251,7 +253,6 @@ class Client:
         if status >= HTTPStatus.BAD_REQUEST:
             fault = read_fault(status, said, data, self.site.clock())
             raise self.quota.punish(fault) if isinstance(fault, HostLimited) else fault
-        self.quota.praise()
         return Answer(status, said, data)
 
     def _next(self, link: str) -> str | None:

@@ -91,7 +91,7 @@ class Quota:
             self._remaining, self._limit, self._reset = remaining, limit, reset
 
     def praise(self) -> None:
-        """Forget earlier secondary limits: a call went through."""
+        """Forget earlier secondary limits: a write went through, and reads prove nothing."""
         with self._lock:
             self._penalties = 0
 

@@ -385,6 +385,7 @@ def test_secondary_limits_in_a_row_double_the_wait(scene: Scene, client: Client)
             _write(client)
         waits.append(error.value.retry_after)
         scene.time.now += error.value.retry_after + 1
+        _read(client)
     assert waits == [60, 120, 240]
     _write(client)
     assert len(scene.pull.comments) == 1

@@ -12,8 +12,8 @@ from sandbox.github.http import Json
 class Fault:
     """What happens to the calls it matches, from the `nth` on, `times` times (None: always).
 
-    With `holds` only calls are hit whose body holds that text. `then` is done when the endpoint has
-    been asked and before the answer is sent.
+    With `holds` only calls are hit whose body holds that text. `then` is done when the call has been
+    recorded and before its answer is sent.
 
     With a `status`, a `location` or a `reset` the endpoint itself is not asked, unless `apply` says
     how often it first is: 1 stores a write and then fails, 2 stores it twice. Without them the

@@ -138,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         server.closing.wait(fault.delay_s)
         reply = self._changed(server, request, fault)
         server.record(request, reply)
+        fault.then()
         if fault.hang:
             server.closing.wait()
         if fault.hang or fault.reset:
@@ -149,7 +150,6 @@ class Handler(BaseHTTPRequestHandler):
         reply = Reply(status=0)
         for _ in range(max(fault.apply, 0 if fault.replaces else 1)):
             reply = server.respond(request)
-        fault.then()
         if fault.replaces:
             status = fault.status or (HTTPStatus.FOUND if fault.location else 0)
             reply = _failure(status)

@@ -311,11 +311,13 @@ class DurableModel:
         return DBOS.run_step({"name": "model.ask_once"}, self._attempt, name, attempt, until)
 
     def _attempt(self, name: str, attempt: Attempt, until: float) -> str:
+        began = time.monotonic()
         reply = self._model.ask_once(attempt.prompt)
+        took = time.monotonic() - began
         self._heard(reply.usage)
         crash.at("after_model_answer")
         step = self._model.next_step(attempt, reply, until - time.time())
-        settle(self._pace, self.info, name, attempt, reply, step)
+        settle(self._pace, self.info, name, attempt.prompt, reply, step, took)
         return _to_json(step)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import pytest
 from dbos import DBOS
 
 from app.adapters.books import Books
-from app.adapters.durable import DurableModel, decode, durable, encode
+from app.adapters.durable import ASK_WORKFLOW, DurableModel, decode, durable, encode
 from app.adapters.models.pace import Pace, Quota
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
@@ -83,7 +84,10 @@ class RealThings:
 
 
 class SlowModel:
-    """Answers with its key; a prompt named ``limited`` is first refused for a moment."""
+    """Answers with its key; a prompt named ``limited`` is first refused for a moment.
+
+    A prompt named ``refused`` is refused for the key's sake.
+    """
 
     info = ModelInfo("p", "m", 1000, 100)
 
@@ -102,6 +106,8 @@ class SlowModel:
         self.on_ask(prompt)
         if prompt.key == "limited" and self.asked.count("limited") == 1:
             return Fault(FaultKind.LIMITED, "slow down", retry_after=0.05)
+        if prompt.key == "refused":
+            return Fault(FaultKind.KEY, "check the key", Usage(requests=1))
         return Answer(prompt.key.upper(), Usage(requests=1, cost_usd=Decimal("0.1")))
 
     def next_step(
@@ -138,8 +144,8 @@ class Bench:
         JobState.DONE
     )
 
-    def start(self) -> DurableModel:
-        asking = durable_model(self.model, self.store, self.jobs)
+    def start(self, quota: Quota | None = None) -> DurableModel:
+        asking = durable_model(self.model, self.store, self.jobs, quota)
         self.jobs.start(self.work)
         return asking
 
@@ -257,6 +263,98 @@ def test_a_failed_run_pays_for_no_finished_call_again(bench: Bench) -> None:
     bench.run()
     assert runs[0] == runs[1]
     assert sorted(bench.model.asked) == ["one", "two"]
+    with Books(bench.store).open("service") as book:
+        assert len(book.tickets()) == 2, "nor does it claim a place for one"
+
+
+def test_a_refused_key_is_every_further_prompts_answer_unasked(bench: Bench) -> None:
+    replies: list[Reply] = []
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        prompts = [prompt("refused"), *(prompt(f"p{n}") for n in range(20))]
+        replies.extend(asking.ask_all(prompts))
+        replies.extend(asking.ask_all([prompt("later")]))
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    asking = bench.start(Quota(concurrency=1))
+    bench.run()
+    assert bench.model.asked == ["refused"]
+    assert {(reply.kind, reply.message) for reply in replies if isinstance(reply, Fault)} == {
+        (FaultKind.KEY, "check the key")
+    }
+    assert sum(reply.usage.requests for reply in replies) == 1
+    assert len(replies) == 22
+
+
+def test_requests_wait_for_their_place_in_the_quota_and_no_more_run_than_may(bench: Bench) -> None:
+    sent: list[float] = []
+    running: list[int] = [0]
+    peaks: list[int] = []
+    lock = threading.Lock()
+
+    def ask(_prompt: Prompt) -> None:
+        with lock:
+            sent.append(time.monotonic())
+            running[0] += 1
+            peaks.append(running[0])
+        time.sleep(0.05)
+        with lock:
+            running[0] -= 1
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        asking.ask_all([prompt(f"p{n}") for n in range(6)])
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.on_ask = ask
+    asking = bench.start(Quota(rpm=5, period=0.0, concurrency=2))  # a second on the way is left
+    bench.run()
+    assert max(peaks) == 2
+    assert sent[5] - sent[0] > 0.9
+
+
+def test_prompts_for_which_the_quota_leaves_no_time_are_not_waited_for(bench: Bench) -> None:
+    replies: list[Reply] = []
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        replies.extend(asking.ask_all([prompt(f"p{n}") for n in range(4)]))
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    asking = bench.start(Quota(rpm=3, period=3600.0))
+    bench.run()
+    assert len(bench.model.asked) == 3
+    (fault,) = (reply for reply in replies if isinstance(reply, Fault))
+    assert (fault.kind, "POSTIL_RPM" in fault.message) == (FaultKind.LIMITED, True)
+
+
+def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench: Bench) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def ask(_prompt: Prompt) -> None:
+        asked.set()
+        assert ended.wait(20)
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        try:
+            asking.ask_all([prompt(f"p{n}") for n in range(9)])
+        finally:
+            ended.set()
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.on_ask = ask
+    asking = bench.start(Quota(concurrency=1))
+    bench.jobs.desk.accept(DELIVERY)
+    assert asked.wait(20)
+    bench.jobs.desk.cancel(REQUEST.ref)
+    assert ended.wait(20)
+    client = bench.jobs.desk.client
+    active = ["PENDING", "ENQUEUED", "DELAYED"]
+    assert client.list_workflows(name=ASK_WORKFLOW, status=active) == []
+    assert bench.model.asked == ["p0"]
+    assert bench.state() is JobState.CANCELLED
 
 
 def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Path) -> None:
@@ -319,7 +417,8 @@ def serve_until_killed(folder: Path) -> None:
     def review(_request: ReviewRequest, _run: str) -> RunResult:
         replies = asking.ask_all([prompt(f"p{n}") for n in range(6)])
         texts = [reply.text for reply in replies if isinstance(reply, Answer)]
-        (folder / "posted").open("a").write(" ".join(texts) + "\n")
+        with (folder / "posted").open("a") as posted:
+            posted.write(" ".join(texts) + "\n")
         return RunResult(JobState.DONE)
 
     work = Work(review, lambda _r, _i, _d: None, lambda _c, _i: None)
@@ -328,7 +427,8 @@ def serve_until_killed(folder: Path) -> None:
     asking = durable_model(SlowModel(note), store, jobs)
     jobs.start(work)
     jobs.desk.accept(DELIVERY)
-    while not (folder / "posted").exists():
+    posted = folder / "posted"
+    while not posted.exists() or not posted.stat().st_size:
         time.sleep(0.02)
     os._exit(0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.prompts import Fault, FaultKind, Reply
@@ -168,18 +168,16 @@ class Pace:
                 book.write(Ticket(name, now, now, tokens))
             return wait
 
-    def settle(self, name: str, model: str, reply: Reply, wait: float | None) -> None:
+    def settle(self, name: str, model: str, reply: Reply, wait: float | None, took: float) -> None:
         """Put what a request really used in place of its claim, and heed what its fault asks for.
 
-        ``wait`` are the seconds after which it is asked again, None when it is not.
+        ``wait`` are the seconds after which it is asked again, None when it is not; ``took`` those
+        between sending it and now: it may have been sent some time after its claim.
         """
         with self._open() as book:
             now = book.now
-            claimed = {one.name: one for one in book.tickets()}
             used = reply.usage.prompt_tokens + reply.usage.completion_tokens
-            late = Ticket(name, now, now, used)  # it was taken over after a crash
-            ticket = claimed.get(name, late)
-            book.write(replace(ticket, counted=now, tokens=used, running=False))
+            book.write(Ticket(name, now - took, now, used, running=False))
             if isinstance(reply, Fault):
                 pause = _pause(model, reply, wait, now)
                 known = (one.until for one in book.pauses() if pause and _alike(one, pause))

@@ -140,6 +140,7 @@ class Taken:
     index: int
     name: str
     attempt: Attempt
+    time: float
 
 
 class Round:
@@ -201,7 +202,7 @@ class Round:
         if wait > 0:
             return wait
         heapq.heappop(self._waiting)
-        return Taken(index, name, attempt)
+        return Taken(index, name, attempt, now)
 
     def put(self, index: int, step: Attempt | Reply) -> None:
         """Let a reply stand, or let its prompt wait for another attempt."""
@@ -313,9 +314,10 @@ class PacedModel:
 
     def _finish(self, round_: Round, taken: Taken, reply: Reply) -> None:
         """Settle a request, and decide what follows."""
-        left = round_.end - self._timing.clock()
-        step = self.next_step(taken.attempt, reply, left)
-        settle(self._pace, self._info, taken.name, taken.attempt, reply, step)
+        now = self._timing.clock()
+        step = self.next_step(taken.attempt, reply, round_.end - now)
+        prompt = taken.attempt.prompt
+        settle(self._pace, self._info, taken.name, prompt, reply, step, now - taken.time)
         round_.put(taken.index, step)
 
 
@@ -323,13 +325,14 @@ def settle(
     pace: Pace,
     info: ModelInfo,
     name: str,
-    attempt: Attempt,
+    prompt: Prompt,
     reply: Reply,
     step: Attempt | Reply,
+    took: float,
 ) -> None:
-    """Settle the request of an attempt, whose reply led to a step."""
+    """Settle a request that took so many seconds, and whose reply led to a step."""
     wait = step.wait if isinstance(step, Attempt) else None
-    pace.settle(name, info.of(attempt.prompt.role).name, reply, wait)
+    pace.settle(name, info.of(prompt.role).name, reply, wait, took)
 
 
 def _ignore(_index: int, _reply: Reply) -> None:

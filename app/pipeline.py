@@ -391,12 +391,14 @@ class Reviewer:
     def _trusted(self, found: Sequence[Weighed]) -> tuple[list[Weighed], list[Dropped]]:
         """Drop what the model in use may not say without proof."""
         floor = Rung(self.model.info.min_rung) if self.model else Rung.E0
-        kept = [one for one in found if not one.placed.finding.by_model or one.rung >= floor]
-        dropped = [
-            Dropped(one.placed, f"this model's findings need evidence {floor}, this has {one.rung}")
-            for one in found
-            if one not in kept
-        ]
+        kept: list[Weighed] = []
+        dropped: list[Dropped] = []
+        for one in found:
+            if not one.placed.finding.by_model or one.rung >= floor:
+                kept.append(one)
+            else:
+                reason = f"this model's findings need evidence {floor}, this has {one.rung}"
+                dropped.append(Dropped(one.placed, reason))
         return kept, dropped
 
 

@@ -166,6 +166,16 @@ class Store:
             )
         return self
 
+    def try_writing(self) -> None:
+        """Make sure that rows can be changed, without changing one. Raises SettingsError."""
+        nothing = sa.update(_meta).where(sa.false()).values(version=SCHEMA_VERSION)
+        try:
+            with self.begin() as connection:
+                connection.execute(nothing)
+        except DatabaseError as error:
+            where = self.engine.url.render_as_string(hide_password=True)
+            raise SettingsError(f"the database {where} can't be written to: {error.orig}") from None
+
     def _lock_schema(self, connection: sa.Connection) -> None:
         if self._is_sqlite:
             damage = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()

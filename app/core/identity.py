@@ -51,15 +51,18 @@ class Marker:
 # Fingerprints.
 
 
-def fingerprint(placed: Placed, diff: Diff, ordinal: int = 0) -> str:
-    """Name a finding by 16 hex digits; ``ordinal`` tells apart equal findings on equal code."""
+def fingerprint(placed: Placed, diff: Diff, ordinal: int = 0, path: str = "") -> str:
+    """Name a finding by 16 hex digits; ``ordinal`` tells apart equal findings on equal code.
+
+    ``path`` names it as it was named when its file had this path.
+    """
     finding = placed.finding
     kind = f"{finding.source} {finding.rule}" if finding.rule else _family(finding.category)
     if placed.anchor is None:
         place, code = placed.path or finding.path, squeeze(finding.quote)
     else:
         place, code = placed.anchor.path, _telling_code(placed.anchor, diff)
-    parts = (place, code, kind, str(ordinal))
+    parts = (path or place, code, kind, str(ordinal))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -215,7 +218,7 @@ _LONG_WHY: Final = 2_000
 
 
 def drop_already_said(
-    weighed: Sequence[Weighed], said: Sequence[Said]
+    weighed: Sequence[Weighed], said: Sequence[Said], diff: Diff
 ) -> tuple[tuple[Weighed, ...], tuple[Weighed, ...]]:
     """Split findings into fresh ones and those that a comment of ours already says.
 
@@ -227,10 +230,36 @@ def drop_already_said(
     lines = {(s.path, s.side, s.line) for s in said if s.line is not None and not s.outdated}
     fresh: list[Weighed] = []
     repeated: list[Weighed] = []
-    for one in weighed:
-        known = one.fingerprint in names or _stands(one, lines)
+    for one, its in zip(weighed, name_all(weighed, said, diff), strict=True):
+        known = not names.isdisjoint(its) or _stands(one, lines)
         (repeated if known else fresh).append(one)
     return tuple(fresh), tuple(repeated)
+
+
+def name_all(
+    weighed: Sequence[Weighed], said: Sequence[Said], diff: Diff
+) -> tuple[frozenset[str], ...]:
+    """Give each finding every name under which we may have said it.
+
+    A file that is renamed takes its findings along: where a comment's path is gone from the
+    change, the finding may be the one that was said there. If that comment was closed, the diff
+    itself must tell of the renaming: else what was mended once could never be said elsewhere.
+    """
+    present = {file.path for file in diff.files}
+    gone = {one.path: False for one in said if one.path not in present}
+    gone |= {one.path: True for one in said if one.path in gone and not one.closed}
+    seen: Counter[str] = Counter()
+    named = []
+    for one in weighed:
+        file = diff.file(one.placed.anchor.path) if one.placed.anchor else None
+        names = {one.fingerprint}
+        for path, is_open in gone.items():
+            bare = fingerprint(one.placed, diff, path=path)
+            if is_open or (file is not None and file.old_path == path):
+                names.add(fingerprint(one.placed, diff, seen[bare], path))
+            seen[bare] += 1
+        named.append(frozenset(names))
+    return tuple(named)
 
 
 def _stands(weighed: Weighed, lines: set[tuple[str, Side, int]]) -> bool:

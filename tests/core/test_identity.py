@@ -19,6 +19,7 @@ from app.core.identity import (
     fingerprint,
     identify,
     make_marker,
+    name_all,
     read_markers,
 )
 
@@ -293,19 +294,49 @@ def said(name: str, line: int | None = None, *, outdated: bool = False) -> Said:
 
 def test_what_has_the_fingerprint_of_a_comment_is_not_said_again() -> None:
     one, two = weighed_at(2, "a" * 16), weighed_at(9, "b" * 16)
-    assert drop_already_said([one, two], [said("a" * 16)]) == ((two,), (one,))
+    assert drop_already_said([one, two], [said("a" * 16)], DIFF) == ((two,), (one,))
     outdated = [said("a" * 16, outdated=True)]
-    assert drop_already_said([one, two], outdated) == ((two,), (one,))
-    assert drop_already_said([one], []) == ((one,), ())
+    assert drop_already_said([one, two], outdated, DIFF) == ((two,), (one,))
+    assert drop_already_said([one], [], DIFF) == ((one,), ())
+
+
+def moved_to(path: str, *lines: str, old_path: str | None = None) -> tuple[Diff, Weighed]:
+    """Return a file under another path and what is found in its second line."""
+    kind = ChangeKind.RENAMED if old_path else ChangeKind.ADDED
+    old = sum(line[0] != "+" for line in lines)
+    patch = "\n".join([f"@@ -{min(1, old)},{old} +1,{len(lines)} @@", *lines, ""])
+    diff = parse_diff([RawFile(path, kind, patch, old_path=old_path)])
+    placed = replace(at(2), anchor=Anchor(path, Side.RIGHT, 2, 2), path=path)
+    return diff, identify([Weighed(placed, Rung.E1, Severity.MAJOR)], diff)[0]
+
+
+def test_a_renamed_file_takes_its_findings_along() -> None:
+    before, one = moved_to("old.py", "+a", "+b = c / d")
+    after, again = moved_to("new.py", "+a", "+b = c / d")
+    comment = Said(one.fingerprint, 1, "old.py", None, outdated=True)
+    assert again.fingerprint != one.fingerprint
+    assert drop_already_said([again], [comment], after) == ((), (again,))
+    assert name_all([again], [comment], after) == (frozenset({again.fingerprint, one.fingerprint}),)
+    both = replace(after, files=(*before.files, *after.files))
+    assert drop_already_said([again], [comment], both) == ((again,), ()), "it is a copy"
+
+
+def test_what_was_closed_follows_only_a_renaming_that_the_diff_tells_of() -> None:
+    _, one = moved_to("old.py", "+a", "+b = c / d")
+    closed = Said(one.fingerprint, 1, "old.py", None, closed=True, outdated=True)
+    alike, again = moved_to("new.py", "+a", "+b = c / d")
+    assert drop_already_said([again], [closed], alike) == ((again,), ())
+    renamed, again = moved_to("new.py", " a", "+b = c / d", old_path="old.py")
+    assert drop_already_said([again], [closed], renamed) == ((), (again,))
 
 
 def test_a_late_thought_on_a_line_that_has_a_comment_is_not_said() -> None:
     late = weighed_at(2)
-    assert drop_already_said([late], [said("0" * 16, 2)]) == ((), (late,))
-    assert drop_already_said([late], [said("0" * 16, 3)]) == ((late,), ())
-    assert drop_already_said([late], [said("0" * 16, 2, outdated=True)]) == ((late,), ())
+    assert drop_already_said([late], [said("0" * 16, 2)], DIFF) == ((), (late,))
+    assert drop_already_said([late], [said("0" * 16, 3)], DIFF) == ((late,), ())
+    assert drop_already_said([late], [said("0" * 16, 2, outdated=True)], DIFF) == ((late,), ())
     left = replace(said("0" * 16, 2), side=Side.LEFT)
-    assert drop_already_said([late], [left]) == ((late,), ())
+    assert drop_already_said([late], [left], DIFF) == ((late,), ())
 
 
 def test_a_critical_finding_and_a_tools_are_said_beside_another_comment() -> None:
@@ -313,7 +344,7 @@ def test_a_critical_finding_and_a_tools_are_said_beside_another_comment() -> Non
         weighed_at(2, severity=Severity.CRITICAL),
         weighed_at(2, source="analyzer:ruff", rule="E1"),
     ):
-        assert drop_already_said([one], [said("0" * 16, 2)]) == ((one,), ())
+        assert drop_already_said([one], [said("0" * 16, 2)], DIFF) == ((one,), ())
 
 
 # Markers.

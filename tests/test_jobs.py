@@ -37,7 +37,13 @@ from app.core.events import (
 )
 from app.core.job import Closing, Job, JobState, RunResult, Verdict
 from app.core.pull import PullRef
-from app.errors import HostLimited, HostMissing, HostRefused, SettingsError
+from app.errors import (
+    HostLimited,
+    HostMissing,
+    HostRefused,
+    HostUnavailable,
+    SettingsError,
+)
 from app.jobs import Desk, Jobs, Outcome, Pace, Work
 from tests.postgres import make_database, running_postgres
 
@@ -398,6 +404,50 @@ def test_a_closed_pull_is_reviewed_no_further(bench: Bench) -> None:
     assert bench.accept(review(reason="reopened")).status == "accepted"
 
 
+# checks that a run may have left open
+
+
+def test_a_review_that_was_superseded_unnoticed_has_its_check_looked_at(bench: Bench) -> None:
+    bench.worker.on_review = lambda _: RunResult(JobState.SUPERSEDED)
+    bench.start()
+    bench.accept(review())
+    bench.wait(review().key, JobState.SUPERSEDED)
+    until(lambda: bool(bench.worker.closed))
+    assert bench.worker.closed[0].state is JobState.SUPERSEDED
+
+
+def test_a_review_that_is_skipped_is_looked_at_only_if_it_had_begun_before(bench: Bench) -> None:
+    skipped = RunResult(JobState.SKIPPED, "a draft")
+
+    def skip(_request: ReviewRequest) -> RunResult:
+        if bench.worker.reviewed == [A, B]:
+            raise HostUnavailable("GitHub is down")
+        return skipped
+
+    bench.worker.on_review = skip
+    bench.start()
+    bench.accept(review())
+    bench.wait(review().key, JobState.SKIPPED)
+    other = replace(review(B), ref=replace(REF, number=6))
+    bench.accept(other)
+    bench.wait(other.key, JobState.SKIPPED)
+    until(lambda: bool(bench.worker.closed))
+    (closing,) = bench.worker.closed
+    assert (closing.request, closing.reason) == (other, "a draft")
+
+
+def test_the_check_of_a_review_that_was_asked_for_again_is_not_closed(bench: Bench) -> None:
+    bench.accept(review())
+    assert bench.jobs.desk.begin(review().key, 1) is not None
+    bench.jobs.desk.cancel(REF)
+    chore = f"close:{bench.job(review().key).run_id}"
+    bench.accept(review())
+    bench.start()
+    bench.wait(chore)
+    bench.wait(review().key)
+    assert bench.worker.closed == []
+
+
 # what goes wrong
 
 
@@ -576,6 +626,7 @@ def test_a_paused_pull_is_reviewed_only_when_somebody_asks(bench: Bench) -> None
     desk = bench.jobs.desk
     desk.pause(REF, paused=True)
     assert bench.accept(review()) == Outcome("ignored", Verdict.PAUSED, review().key)
+    assert bench.job(review().key).state is JobState.SKIPPED
     assert desk.arm(review(cause="command")) is Verdict.ARM
     assert desk.cancel(REF)
     assert not desk.cancel(REF)
@@ -648,6 +699,25 @@ def test_a_renamed_repository_is_reviewed_under_its_new_name(bench: Bench) -> No
     bench.start()
     bench.wait(review().key)
     assert seen == [PullRef(11, "new/name", 5, 101)]
+
+
+def test_a_repository_that_is_renamed_during_a_try_has_its_new_name_in_the_next(
+    bench: Bench,
+) -> None:
+    seen: list[PullRef] = []
+
+    def move(request: ReviewRequest) -> RunResult:
+        seen.append(request.ref)
+        if len(seen) == 1:
+            bench.accept(RepositoryMoved(11, "new/name", 101))
+            raise HostUnavailable("GitHub is down")
+        return RunResult(JobState.DONE)
+
+    bench.worker.on_review = move
+    bench.start()
+    bench.accept(review())
+    bench.wait(review().key)
+    assert seen == [REF, PullRef(11, "new/name", 5, 101)]
 
 
 # several workers, stops and kills

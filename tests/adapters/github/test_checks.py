@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.adapters.github.access import GitHubToken
+from app.adapters.github.checks import GitHubChecks
 from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
+from app.core.job import Closing, JobState
 from app.core.ledger import Conclusion
+from app.core.repair import ask_for
 from app.core.review import Annotation
 from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
 from sandbox.github import checks
@@ -180,3 +184,56 @@ def test_every_field_fits_github_s_limits(scene: Scene) -> None:
     assert len(run.output["title"]) <= 255
     assert len(run.output["summary"].encode()) <= 60_000
     assert run.output["summary"].count("```") == 2
+
+
+# what an ended run left behind
+
+
+def _closing(scene: Scene, state: JobState = JobState.CANCELLED, kind: str = "auto") -> Closing:
+    return Closing(replace(ask_for(scene.fetch()), kind=kind), state, "somebody cancelled it")
+
+
+def test_a_check_that_was_left_open_is_closed_with_the_reason(scene: Scene) -> None:
+    closing = _closing(scene)
+    _open(scene, closing.request.key)
+    other = _open(scene)
+    ours = GitHubChecks(scene.access())
+    assert ours.close(closing)
+    assert not ours.close(closing)
+    left, untouched = scene.repository.check_runs
+    assert (left.status, left.conclusion) == ("completed", "neutral")
+    assert left.output["title"] == "Nothing was reviewed: somebody cancelled it"
+    assert (untouched.id, untouched.status) == (other, "in_progress")
+
+
+def test_twins_that_a_lost_answer_made_are_both_closed(scene: Scene) -> None:
+    closing = _closing(scene, JobState.SUPERSEDED)
+    for _ in range(2):
+        wanted = {"name": "Postil", "head_sha": scene.pull.head_sha, "status": "in_progress"}
+        key = {"external_id": closing.request.key}
+        checks.create(scene.github, scene.repository, scene.app, {**wanted, **key})
+    assert GitHubChecks(scene.access()).close(closing)
+    for run in scene.repository.check_runs:
+        assert run.output["title"] == "Superseded by a newer commit"
+
+
+def test_a_run_that_never_started_its_check_gets_one_only_when_it_is_dead(scene: Scene) -> None:
+    ours = GitHubChecks(scene.access())
+    assert not ours.close(_closing(scene))
+    assert scene.repository.check_runs == []
+    assert ours.close(_closing(scene, JobState.DEAD))
+    (run,) = scene.repository.check_runs
+    assert (run.status, run.conclusion) == ("completed", "neutral")
+
+
+def test_a_dead_job_that_may_not_write_checks_leaves_none(scene: Scene) -> None:
+    scene.inject("POST", "/check-runs", status=403)
+    assert not GitHubChecks(scene.access()).close(_closing(scene, JobState.DEAD))
+
+
+def test_a_review_that_stands_is_not_overwritten(scene: Scene) -> None:
+    closing = _closing(scene, JobState.DEAD)
+    check = _open(scene, closing.request.key)
+    scene.reviews().close_check(scene.fetch(), check, report())
+    assert not GitHubChecks(scene.access()).close(closing)
+    assert scene.repository.check_runs[0].output["title"] == "Done"

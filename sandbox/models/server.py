@@ -153,7 +153,7 @@ class ModelServer:
         self.seen: list[Seen] = []
         self.bill = Bill()
         self.credits_left = credits_left
-        self.rpm, self.tpm = rpm, tpm
+        self.rpm, self.tpm, self.minute = rpm, tpm, MINUTE
         self._brain, self._clock, self._count = brain, clock, count
         self._script = script if callable(script) else None
         self._acts = deque(() if callable(script) else script)
@@ -278,13 +278,13 @@ class ModelServer:
         recent = [
             other
             for other in self.seen
-            if other is not seen and other.status == 200 and other.time > seen.time - MINUTE  # noqa: PLR2004 - success
+            if other is not seen and other.status == 200 and other.time > seen.time - self.minute  # noqa: PLR2004 - success
         ]
         tokens = sum(other.prompt_tokens + other.completion_tokens for other in recent)
         over_requests = self.rpm is not None and len(recent) >= self.rpm
         over_tokens = self.tpm is not None and tokens + seen.prompt_tokens > self.tpm
         if over_requests or (over_tokens and recent):
-            wait = recent[0].time + MINUTE - seen.time
+            wait = recent[0].time + self.minute - seen.time
             headers = {"retry-after": str(int(wait) + 1)}
             raise Refusal(429, "rate limit reached", "rate_limit_exceeded", headers)
 

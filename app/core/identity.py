@@ -25,7 +25,7 @@ from app.core.findings import Category, Finding, Severity
 class Said:
     """A comment of ours that already stands on the pull request, proven to be ours.
 
-    ``closed`` is true when its thread was resolved, or a person answered it or thumbed it down.
+    ``closed`` is true when its thread was ``resolved``, or a person answered it or thumbed it down.
     ``line`` is where it stands now, on ``side``.
     """
 
@@ -37,6 +37,7 @@ class Said:
     outdated: bool = False
     thread_id: str | None = None
     side: Side = Side.RIGHT
+    resolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +243,12 @@ def name_all(
     """Give each finding every name under which we may have said it.
 
     A file that is renamed takes its findings along: where a comment's path is gone from the
-    change, the finding may be the one that was said there. If that comment was closed, the diff
+    change, the finding may be the one that was said there. If that comment was resolved, the diff
     itself must tell of the renaming: else what was mended once could never be said elsewhere.
     """
     present = {file.path for file in diff.files}
     gone = {one.path: False for one in said if one.path not in present}
-    gone |= {one.path: True for one in said if one.path in gone and not one.closed}
+    gone |= {one.path: True for one in said if one.path in gone and not one.resolved}
     seen: Counter[str] = Counter()
     named = []
     for one in weighed:

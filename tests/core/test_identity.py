@@ -321,9 +321,9 @@ def test_a_renamed_file_takes_its_findings_along() -> None:
     assert drop_already_said([again], [comment], both) == ((again,), ()), "it is a copy"
 
 
-def test_what_was_closed_follows_only_a_renaming_that_the_diff_tells_of() -> None:
+def test_what_was_resolved_follows_only_a_renaming_that_the_diff_tells_of() -> None:
     _, one = moved_to("old.py", "+a", "+b = c / d")
-    closed = Said(one.fingerprint, 1, "old.py", None, closed=True, outdated=True)
+    closed = Said(one.fingerprint, 1, "old.py", None, outdated=True, resolved=True)
     alike, again = moved_to("new.py", "+a", "+b = c / d")
     assert drop_already_said([again], [closed], alike) == ((again,), ())
     renamed, again = moved_to("new.py", " a", "+b = c / d", old_path="old.py")

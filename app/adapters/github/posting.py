@@ -382,6 +382,7 @@ def _said(fingerprint: str, thread: ThreadNode, us: int) -> Said:
         outdated=thread.outdated,
         thread_id=thread.id,
         side=thread.side,
+        resolved=thread.resolved,
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from sandbox.github import GitHub
 from sandbox.github import shapes as github_shapes

@@ -19,6 +19,11 @@ _PATTERN = (
 _PIECE = 32_768
 
 
+def count_tokens(text: str) -> int:
+    """Count a text's tokens. The vocabulary, some 50 MB, is loaded for the first one."""
+    return load_counter()(text)
+
+
 @functools.cache
 def load_counter() -> CountTokens:
     """Load the vocabulary, once a process, and return the function that counts with it.

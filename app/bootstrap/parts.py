@@ -13,7 +13,7 @@ from pathlib import Path
 from app.adapters.models.build import Choices, build_model, has_local
 from app.adapters.models.registry import Provider, choose_provider, load_providers
 from app.adapters.models.scheduler import PacedModel
-from app.adapters.tokens import load_counter
+from app.adapters.tokens import count_tokens
 from app.core.prompts import Templates
 from app.errors import SettingsError
 from app.looks import Progress
@@ -104,7 +104,7 @@ def build_reviewer(
         analyzers=analyzers,
         traces=traces,
         templates=load_templates(),
-        count=load_counter(),
+        count=count_tokens,
         clock=time.monotonic,
         secret=secret,
         missing_model=NO_MODEL,

@@ -1,0 +1,51 @@
+"""Faults: what goes wrong, what must come of it, and what holds after every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.invariants import check_invariants
+from tests.faults.world import World, open_world
+
+NEVER = 1e12
+LONG = 2 * 3600.0
+"""After so long every rate limit of an earlier story is over."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(words, outcome): a row of docs/faults.md")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world of its own, in which no server lives yet."""
+    with open_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with open_world(tmp_path_factory.mktemp("house")) as opened:
+        with opened.living(repair=NEVER) as office:
+            office._jobs.tend()
+            opened.wait_until_done()
+            yield opened
+            opened.calm()
+        check_invariants(opened, restarts=2)
+
+
+@pytest.fixture
+def house(_house: World) -> Iterator[World]:
+    """The world that the tests of a module share; each has repositories of its own."""
+    before, since = set(_house.github.repositories), len(_house.github.calls)
+    _house.time.jump(LONG)
+    yield _house
+    _house.calm()
+    _house.wait_until_done()
+    mine = [one for number, one in _house.github.repositories.items() if number not in before]
+    check_invariants(_house, mine, since=since)
+    assert not _house.github.unexpected
+    assert not _house.stage.model.refusals

@@ -1,0 +1,220 @@
+"""What holds after every fault, whatever went wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from app.adapters.github.marks import FINDING, SUMMARY, Marks
+from app.bootstrap.parts import derive_key
+from app.core.ledger import Conclusion
+from app.core.pull import PullRef
+from sandbox.github import Call, CheckRun, Pull, Repository
+from tests.faults.world import World
+
+JOBS = "SELECT key, kind, state, repository_id, number, head_sha, note FROM postil_jobs"
+ENDS = {"done", "skipped", "superseded", "cancelled", "dead"}
+SEEN_TO = {"reviewed", "waived"}
+WRITES = {"POST", "PATCH", "PUT", "DELETE"}
+MOST_TIMES = 60
+"""No request fails more often: four tries, for pages of three sizes, in each of five attempts."""
+LINE_OF_KEY = 3
+"""A line of the private key that no other key shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    key: str
+    kind: str
+    state: str
+    repository_id: int
+    number: int
+    head_sha: str
+    note: str
+
+
+def check_invariants(
+    world: World,
+    repositories: Iterable[Repository] | None = None,
+    *,
+    since: int = 0,
+    asked_again: int = 0,
+    restarts: int = 0,
+) -> None:
+    """Check all that must hold; ``asked_again`` prompts may have been asked a second time.
+
+    ``repositories`` and the calls ``since`` are those of one story among many. With ``restarts``
+    servers are started so often, with no fault left, and must write nothing.
+    """
+    homes = list(world.github.repositories.values() if repositories is None else repositories)
+    calls = world.github.calls[since:]
+    check_deliveries(world)
+    for home in homes:
+        check_runs_are_closed(world, home)
+        for pull in home.pulls.values():
+            check_said_once(world, pull)
+    check_heads(calls)
+    check_patience(calls)
+    check_paid_once(world, asked_again)
+    check_secrets(world)
+    for _ in range(restarts):
+        check_restart(world)
+
+
+def query(world: World, text: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(world.database)) as connection:
+        return connection.execute(text).fetchall()
+
+
+def jobs(world: World) -> list[Job]:
+    return [Job(*row) for row in query(world, JOBS)]
+
+
+def records(world: World, key: str) -> list[dict[str, Any]]:
+    """Return the records of a job's finished runs, oldest first."""
+    rows = query(world, "SELECT run_id, record FROM postil_runs ORDER BY kept_at")
+    return [json.loads(record) for run_id, record in rows if run_id.rpartition(".")[0] == key]
+
+
+def check_deliveries(world: World) -> None:
+    """Every delivery that was acknowledged has a row, and its job one end."""
+    known = world.stage.deliveries()
+    states = {job.key: job.state for job in jobs(world)}
+    assert set(states.values()) <= ENDS, states
+    for delivery in world.github.deliveries:
+        if delivery.status_code == 202:
+            assert delivery.guid in known, f"{delivery.event} {delivery.guid} was lost"
+    assert {key for key in known.values() if key} <= states.keys()
+
+
+def check_said_once(world: World, pull: Pull) -> None:
+    """What was found is said exactly once, or named in the summary or the check run.
+
+    Where GitHub lets nothing be written it stands in the record alone.
+    """
+    ref = PullRef(pull.repository.id, pull.repository.full_name, pull.number)
+    marks = Marks(derive_key("marks", world.stage.app.private_key.strip()))
+    mine = [one.body for one in pull.comments if one.author.app is world.stage.app]
+    on_lines = [one.body for one in pull.review_comments if one.author.app is world.stage.app]
+    said = Counter(name for body in (*on_lines, *mine) for name in marks.read(ref, FINDING, body))
+    twice = {name: times for name, times in said.items() if times > 1}
+    assert not twice, f"said more than once on {ref.repository}: {twice}"
+    assert sum(bool(marks.read(ref, SUMMARY, body)) for body in mine) <= 1
+    told = "\n".join([*mine, *(words(run) for run in checks(world, pull.repository))])
+    for job in jobs(world):
+        if (job.repository_id, job.number) != (ref.repository_id, ref.number):
+            continue
+        done = records(world, job.key)
+        assert done or job.kind != "review" or job.state != "done", f"{job.key} left no record"
+        for finding in (finding for record in done for finding in record["findings"]):
+            heard = finding["id"] in said or finding["title"] in told
+            assert heard or not may_write(world, ref), f"lost: {finding}"
+        for dropped in (dropped for record in done for dropped in record["dropped"]):
+            assert dropped["reason"]
+
+
+def may_write(world: World, ref: PullRef) -> bool:
+    """Tell whether GitHub took any word about this pull request."""
+    start = f"/repos/{ref.repository}/"
+    return any(call.path.startswith(start) for call in changes(world.github.calls))
+
+
+def checks(world: World, repository: Repository) -> list[CheckRun]:
+    return [run for run in repository.check_runs if run.suite.app is world.stage.app]
+
+
+def words(run: CheckRun) -> str:
+    return json.dumps(run.output, ensure_ascii=False)
+
+
+def check_runs_are_closed(world: World, repository: Repository) -> None:
+    """No check run stays open, and none is called clean while something is unreviewed."""
+    for run in checks(world, repository):
+        assert run.status == "completed", f"{run.external_id} is {run.status}"
+        if run.conclusion == Conclusion.SUCCESS:
+            assert " 0 not reviewed" in run.output["summary"]
+            for record in records(world, run.external_id)[-1:]:
+                states = {unit["state"] for unit in record["ledger"]["units"]}
+                assert states <= SEEN_TO, states
+    keys = Counter(run.external_id for run in checks(world, repository))
+    assert max(keys.values(), default=1) == 1, keys
+
+
+def check_heads(calls: Iterable[Call]) -> None:
+    """Nothing is written on a closed pull request, or about a commit that is not its head."""
+    for call in changes(calls):
+        assert call.open is not False, f"written after the end: {call.method} {call.path}"
+        if call.method == "POST" and re.search(r"/pulls/\d+/(reviews|comments)$", call.path):
+            assert json.loads(call.body)["commit_id"] == call.head_sha, call.path
+
+
+def changes(calls: Iterable[Call]) -> Iterator[Call]:
+    """Yield the calls that GitHub took and that changed what people see."""
+    for call in calls:
+        good = 200 <= call.status < 300
+        if good and call.method in WRITES and "/repos/" in call.path:
+            yield call
+
+
+def check_paid_once(world: World, asked_again: int) -> None:
+    """No prompt that was answered is asked again, save for answers that were lost."""
+    times = Counter(seen.prompt for seen in world.stage.model.seen if seen.status == 200)
+    assert sum(times.values()) - len(times) <= asked_again
+
+
+def check_patience(calls: Sequence[Call]) -> None:
+    """No installation calls before the time that it was asked to wait, nor without end."""
+    not_before: dict[int | None, float] = {}
+    for call in calls:
+        who = call.installation_id
+        if who is not None:
+            assert call.at >= not_before.get(who, 0.0) - 0.001, f"too early: {call}"
+        wait = asked_to_wait(call)
+        if wait:
+            not_before[who] = max(not_before.get(who, 0.0), call.at + wait)
+    often = Counter((call.method, call.path, call.body) for call in calls if call.status >= 400)
+    assert max(often.values(), default=0) <= MOST_TIMES, often.most_common(1)
+
+
+def asked_to_wait(call: Call) -> float:
+    if call.status not in {403, 429}:
+        return 0.0
+    told = call.answered.get("retry-after", "")
+    if told.isdigit():
+        return float(told)
+    if call.answered.get("x-ratelimit-remaining") == "0":
+        return float(call.answered["x-ratelimit-reset"]) - call.at
+    return 0.0
+
+
+def check_secrets(world: World) -> None:
+    """No secret of ours stands anywhere, and nobody was sent elsewhere."""
+    assert world.canary.hits == 0
+    stage = world.stage
+    secrets = {stage.app.webhook_secret, stage.model.key, *world.github.tokens}
+    secrets.add(stage.app.private_key.splitlines()[LINE_OF_KEY])
+    places = {f"{call.method} {call.path}": call.body for call in world.github.calls}
+    places |= {
+        str(path): path.read_bytes()
+        for path in [*stage.folder.rglob("*.log"), *stage.folder.rglob("postil.db*")]
+    }
+    for place, data in places.items():
+        found = [secret for secret in secrets if secret.encode() in data]
+        assert not found, f"{place} holds {found}"
+
+
+def check_restart(world: World) -> None:
+    """A server that is started with no fault left does what is left to do, which is nothing."""
+    world.calm()
+    before = len(list(changes(world.github.calls)))
+    with world.living() as office:
+        office._jobs.tend()
+        world.wait_until_done()
+    more = list(changes(world.github.calls))[before:]
+    assert not more, [f"{call.method} {call.path}" for call in more]

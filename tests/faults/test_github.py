@@ -1,0 +1,477 @@
+"""GitHub goes wrong, call by call: a review is said once, or it is said why not."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from sandbox.github import CheckRun, Pull
+from sandbox.serving import until
+from tests.e2e.conftest import BUG, NEW, check, checks, comments, replies, spots, told
+from tests.faults.calls import FETCH, PLAIN, calls, check_calls
+from tests.faults.world import LIMIT_S, World, fault
+
+Facts = dict[str, Any]
+MANY = 30
+MANY_AT_ONCE = b"[review]\nmax_comments = 30\neffort = 'quick'\n"
+DEFECTS = "".join(f"a_{n} = {n} / len(xs)\n\n\n" for n in range(MANY))
+
+
+def review(world: World, name: str) -> Pull:
+    """Open a pull request with one defect in a repository of its own, and let it be reviewed."""
+    pull = world.stage.open_pull(world.create_repository(f"acme/{name}"))
+    world.wait_until_done()
+    return pull
+
+
+def review_many(world: World, name: str) -> Pull:
+    """The same with thirty defects in one file."""
+    repository = world.create_repository(f"acme/{name}", {".postil.toml": MANY_AT_ONCE})
+    pull = world.stage.open_pull(repository, {f"{name}.py": DEFECTS.encode()})
+    world.wait_until_done()
+    return pull
+
+
+def check_reviewed(pull: Pull) -> None:
+    """Check that the one defect was said, once and on its line."""
+    assert spots(pull) == [(f"{pull.repository.name}.py", 2)]
+    assert len(pull.reviews) == 1
+    assert check(pull).conclusion == "success"
+
+
+def check_given_up(pull: Pull, *reasons: str) -> CheckRun:
+    """Check that nothing was said, and the check run says why."""
+    assert spots(pull) == []
+    run = check(pull)
+    assert run.conclusion == "neutral"
+    for reason in reasons:
+        assert reason in told(run)
+    return run
+
+
+def state(world: World, pull: Pull) -> set[str]:
+    """Return how the jobs of a pull request's reviews have ended."""
+    start = f"review:{pull.repository.id}:{pull.number}:"
+    return {state for key, state in world.stage.jobs().items() if key.startswith(start)}
+
+
+def refuse(reason: str, **headers: str) -> Facts:
+    return {"status": 403, "body": {"message": reason}, "headers": headers}
+
+
+NO_PERMISSION = refuse(
+    "Resource not accessible by integration",
+    **{"X-Accepted-GitHub-Permissions": "pull_requests=write"},
+)
+LOST: dict[str, Facts] = {
+    "a 502": {"status": 502},
+    "silence": {"hang": True},
+    "a reset connection": {"reset": True},
+    "a page of HTML": {"status": 200, "body": "<html>Unicorn!</html>"},
+    "nothing": {"status": 201, "body": ""},
+    "no id": {"status": 201, "body": {"node_id": "x"}},
+}
+
+
+def test_nothing_goes_wrong(house: World) -> None:
+    pull = review(house, "plain")
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN)
+
+
+# a write that GitHub took, and whose answer never came
+
+
+@fault(
+    "GitHub stores the review and answers 502, HTML, nothing, without an id, resets or is silent",
+    "it is looked up and not posted again",
+)
+@pytest.mark.parametrize("how", LOST)
+def test_a_review_whose_answer_is_lost(house: World, how: str) -> None:
+    lost = house.inject("POST", "/pulls/1/reviews$", apply=1, **LOST[how])
+    pull = review(house, f"review-{list(LOST).index(how)}")
+    assert lost.hits == 1
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + calls("POST graphql"))
+
+
+@fault(
+    "GitHub makes or completes the check run and the answer is lost",
+    "there is one check run, completed, each annotation once",
+)
+@pytest.mark.parametrize("how", ["a 502", "silence"])
+def test_a_check_run_whose_answers_are_lost(house: World, how: str) -> None:
+    house.inject("POST", "/check-runs$", apply=1, **LOST[how])
+    house.inject("PATCH", r"/check-runs/\d+$", apply=1, **LOST[how])
+    pull = review(house, f"check-{len(how)}")
+    check_reviewed(pull)
+    again = calls("GET commits/{ref+}/check-runs\nGET check-runs/{run}\nPATCH check-runs/{run}")
+    check_calls(house, pull.repository, PLAIN + again)
+
+
+@fault(
+    "A lost answer, and the lists show the new comment only after three reads",
+    "the review is waited for and not posted again",
+)
+def test_a_list_that_lags_behind_a_lost_answer(house: World) -> None:
+    house.inject("POST", "/pulls/1/reviews$", apply=1, status=502)
+    house.github.lag(3)
+    pull = review(house, "lagging")
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + calls("POST graphql x4"))
+
+
+@fault(
+    "A line is refused, and the answers to the comment on its file and to the summary are lost",
+    "each is said once",
+)
+def test_comments_on_files_and_summaries_whose_answers_are_lost(house: World) -> None:
+    house.inject("POST", "/pulls/1/reviews$", times=None, status=422)
+    house.inject("POST", "/pulls/1/comments$", status=502, apply=1)
+    house.inject("POST", "/issues/1/comments$", status=502, apply=1)
+    pull = review(house, "filed")
+    assert [(path, line) for path, line, _ in comments(pull)] == [("filed.py", 0)]
+    assert len(replies(pull)) == 1
+    more = "POST pulls/{number}/comments\nPOST issues/{number}/comments\nPOST graphql x2"
+    check_calls(house, pull.repository, PLAIN + calls(more))
+
+
+# reads
+
+BROKEN: dict[str, Facts] = {
+    "500": {"status": 500},
+    "504": {"status": 504},
+    "a reset": {"reset": True},
+    "half a body": {"cut_after_bytes": 20},
+    "silence": {"hang": True},
+}
+READS = calls("GET pulls/{number}\nGET pulls/{number}/files\nPOST graphql")
+
+
+@fault(
+    "A read ends in 500, 504, a reset, half a body or silence",
+    "it is tried again, at most four times in a row",
+)
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_read_that_breaks(house: World, how: str) -> None:
+    times = 1 if how == "silence" else 2
+    for pattern in ("/pulls/1$", "/pulls/1/files$"):
+        house.inject("GET", pattern, times=times, **BROKEN[how])
+    house.inject("POST", "/graphql$", times=times, **BROKEN[how])
+    pull = review(house, f"read-{list(BROKEN).index(how)}")
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + READS + (READS if times > 1 else calls("")))
+
+
+@fault("A read brings HTML or another type of JSON", "the job is tried again, and nothing is lost")
+@pytest.mark.parametrize("body", ["<html>Unicorn!</html>", "[]", "{}"])
+def test_a_read_that_is_odd(house: World, body: str) -> None:
+    for pattern in ("/pulls/1$", "/pulls/1/files$"):
+        house.inject("GET", pattern, status=200, body=body)
+    house.inject("POST", "/graphql$", status=200, body=body)
+    pull = review(house, f"odd-{len(body)}{body[0] == '['}".lower())
+    check_reviewed(pull)
+
+
+@fault("The files can't be read for a minute", "the job waits and is tried again from its start")
+def test_an_outage_of_a_minute(house: World) -> None:
+    down = house.inject("GET", "/pulls/1/files$", times=12, status=503)
+    pull = review(house, "minute")
+    assert down.hits == 12
+    check_reviewed(pull)
+    again = FETCH + calls("GET pulls/{number}\nGET commits/{ref+}/check-runs")
+    check_calls(house, pull.repository, PLAIN + again + calls("GET pulls/{number}/files x12"))
+
+
+@fault("GitHub's files stay broken", "after five tries the check run says so, neutral")
+def test_an_outage_without_end(house: World) -> None:
+    down = house.inject("GET", "/pulls/1/files$", times=None, status=502)
+    pull = review(house, "endless")
+    assert down.hits == 5 * 3 * 4
+    check_given_up(pull, "GitHub answered 502")
+    assert state(house, pull) == {"dead"}
+    assert not house.stage.asked("endless.py")
+
+
+# what was announced is not there, or somewhere else
+
+
+@fault("The pull request can't be read yet when it is announced", "it is waited for")
+def test_a_pull_that_is_not_there_yet(house: World) -> None:
+    house.inject("GET", "/pulls/1$", times=3, status=404)
+    pull = review(house, "early")
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + calls("GET pulls/{number} x3"))
+
+
+@fault("The pull request is gone, or the repository was taken down", "the job ends, nothing more")
+@pytest.mark.parametrize("status", [404, 410, 451])
+def test_a_pull_that_is_gone(house: World, status: int) -> None:
+    house.inject("GET", "/pulls/1$", times=None, status=status)
+    pull = review(house, f"gone-{status}")
+    assert state(house, pull) == {"dead"}
+    check_given_up(pull, str(status))
+
+
+@fault("The repository is renamed in the middle", "the review goes on under its new name")
+def test_a_repository_that_is_renamed(house: World) -> None:
+    pull = house.stage.open_pull(house.create_repository("acme/before"))
+    home = pull.repository
+    house.inject("GET", "/pulls/1/files$", then=lambda: house.github.rename(home, "acme/after"))
+    house.wait_until_done()
+    assert spots(pull) == [("before.py", 2)]
+    assert check(pull).conclusion == "success"
+
+
+@fault("GitHub points at another host, by a redirect or a next page", "nobody goes there")
+@pytest.mark.parametrize("how", ["redirect", "page"])
+def test_a_pointer_to_another_host(house: World, how: str) -> None:
+    there = f"{house.canary.address}/repos/x/y/pulls/1"
+    if how == "redirect":
+        house.inject("GET", "/pulls/1$", times=None, status=302, location=there)
+    else:
+        link = {"Link": f'<{there}>; rel="next"'}
+        house.inject("GET", "/pulls/1/files$", times=None, headers=link)
+    pull = review(house, f"elsewhere-{how}")
+    assert state(house, pull) == {"dead"}
+    assert spots(pull) == []
+    assert house.canary.hits == 0
+
+
+@fault("The head was forced away: GitHub knows its commit no longer", "the new head is reviewed")
+def test_a_head_that_was_forced_away(house: World) -> None:
+    repository = house.create_repository("acme/forced")
+    base = repository.git.branches()["main"]
+    pull = house.stage.open_pull(repository)
+    old = pull.head_sha
+    house.inject(
+        "POST",
+        "/check-runs$",
+        status=422,
+        body={"message": f"No commit found for SHA: {old}"},
+        then=lambda: repository.commit({"forced.py": NEW + b"\n"}, branch="work", parent=base),
+    )
+    house.wait_until_done()
+    assert pull.head_sha != old
+    check_reviewed(pull)
+    assert checks(pull, old) == []
+    assert state(house, pull) == {"superseded", "done"}
+
+
+# the world changes under a review
+
+
+@fault("A push between two parts of a long review", "the rest is left to the new head's review")
+def test_a_push_between_two_parts_of_a_review(
+    house: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.adapters.github.posting.COMMENTS_PER_REVIEW", 10)
+    more = {"pushed.py": f"# Means.\n{DEFECTS}".encode()}
+    repository = house.create_repository("acme/pushed", {".postil.toml": MANY_AT_ONCE})
+    house.inject("POST", "/pulls/1/reviews$", then=lambda: repository.pulls[1].push(more))
+    pull = house.stage.open_pull(repository, {"pushed.py": DEFECTS.encode()})
+    first = pull.head_sha
+    house.wait_until_done()
+    heads = [one.commit_id for one in pull.reviews]
+    assert heads.count(first) == 1
+    assert set(heads) == {first, pull.head_sha}
+    assert len(comments(pull)) == MANY
+    assert {run.status for run in checks(pull, first)} == {"completed"}
+
+
+@fault("The pull request is closed during its review", "no more is said, and the check run says so")
+@pytest.mark.parametrize("told_of", [True, False], ids=["heard", "unheard"])
+def test_a_pull_that_is_closed(house: World, *, told_of: bool) -> None:
+    def close() -> None:
+        if told_of:
+            pull.close()
+            return
+        with house.github.quietly():
+            pull.close()
+
+    house.inject("GET", "/pulls/1/files$", then=close)
+    pull = house.stage.open_pull(house.create_repository(f"acme/closed-{told_of}".lower()))
+    house.wait_until_done()
+    run = check(pull)
+    assert run.conclusion == ("neutral" if told_of else "success")
+    assert ("closed" if told_of else BUG) in told(run)
+    assert spots(pull) == []
+    assert replies(pull) == []
+
+
+@fault("The pull request becomes a draft during its review", "this review ends, the next waits")
+def test_a_pull_that_becomes_a_draft(house: World) -> None:
+    repository = house.create_repository("acme/drafted")
+
+    def change() -> None:
+        repository.pulls[1].convert_to_draft()
+
+    house.inject("GET", "/pulls/1/files$", then=change)
+    pull = house.stage.open_pull(repository)
+    house.wait_until_done()
+    check_reviewed(pull)
+    old = pull.head_sha
+    pull.push({"drafted.py": b"# Means.\n" + NEW})
+    house.wait_until_done()
+    assert checks(pull) == []
+    assert [one.commit_id for one in pull.reviews] == [old]
+
+
+@fault("The conversation is locked", "the check run carries everything")
+def test_a_locked_conversation(house: World) -> None:
+    for pattern in ("/pulls/1/(reviews|comments)$", "/issues/1/comments$"):
+        house.inject("POST", pattern, times=None, **refuse("Unable to create, issue is locked"))
+    pull = review(house, "locked")
+    assert (spots(pull), replies(pull)) == ([], [])
+    assert BUG in told(check(pull))
+    check_calls(house, pull.repository, PLAIN)
+
+
+@fault("The App is uninstalled or suspended during a review", "its jobs end without another word")
+@pytest.mark.parametrize("end", ["uninstall", "suspend"])
+def test_an_app_that_is_removed(house: World, end: str) -> None:
+    repository = house.create_repository(f"{end}ed/{end}ed")
+    (installation,) = house.github.installations_on(repository)
+    other = house.create_repository(f"acme/not-{end}ed")
+    house.inject("GET", "ed/pulls/1/files$", then=lambda: getattr(house.github, end)(installation))
+    pull = house.stage.open_pull(repository)
+    house.wait_until_done()
+    before = len(house.github.calls)
+    left = house.stage.open_pull(other)
+    house.wait_until_done()
+    check_reviewed(left)
+    assert state(house, pull) <= {"cancelled", "dead"}
+    assert spots(pull) == []
+    late = house.about(repository, before)
+    assert late == []
+    repository.check_runs.clear()  # what an App leaves behind that may write no more
+
+
+@fault(
+    "The permission to write reviews, checks or anything is missing",
+    "what was found goes where it still may; the log names the permission",
+)
+@pytest.mark.parametrize("where", ["reviews", "checks", "everything"])
+def test_a_missing_permission(house: World, where: str) -> None:
+    patterns = {
+        "reviews": "/pulls/1/(reviews|comments)$",
+        "checks": "/check-runs$",
+        "everything": "/(reviews|comments|check-runs)$",
+    }
+    house.inject("POST", patterns[where], times=None, **NO_PERMISSION)
+    pull = review(house, f"without-{where}")
+    assert spots(pull) == ([(f"without-{where}.py", 2)] if where == "checks" else [])
+    assert len(replies(pull)) == (where == "reviews")
+    assert len(checks(pull)) == (where == "reviews")
+    log = (house.stage.folder / "server.log").read_text()
+    assert ("asks for pull_requests=write" in log) or where == "checks"
+    few = {
+        "reviews": PLAIN + calls("POST issues/{number}/comments"),
+        "checks": PLAIN - calls("PATCH check-runs/{run}"),
+        "everything": PLAIN
+        + calls("POST issues/{number}/comments")
+        - calls("PATCH check-runs/{run}"),
+    }
+    check_calls(house, pull.repository, few[where])
+
+
+@fault("The token expires in the middle", "another is made once, and the call repeated")
+def test_a_token_that_expires(house: World) -> None:
+    house.inject("GET", "/pulls/1/files$", then=house.github.expire_tokens)
+    pull = review(house, "expired")
+    check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + calls("POST token\nPOST graphql"))
+
+
+@fault("GitHub refuses every token", "the job ends after one more token, and says so")
+def test_tokens_that_are_refused(house: World) -> None:
+    house.inject("POST", "/pulls/1/reviews$", times=None, status=401)
+    pull = review(house, "unauthorised")
+    check_given_up(pull, "401")
+    assert state(house, pull) == {"dead"}
+
+
+# limits
+
+
+def waits(world: World, pull: Pull, path: str) -> list[float]:
+    """Return the seconds between the calls to a path."""
+    at = [one.at for one in world.about(pull.repository) if one.path.endswith(path)]
+    return [after - before for before, after in pairwise(at)]
+
+
+@fault("The hourly limit is used up", "the job waits for its end, and other installations' go on")
+def test_the_hourly_limit(house: World) -> None:
+    other = house.create_repository("initech/unlimited")
+    ends = int(house.time()) + 1800
+    spent = {
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Limit": "5000",
+        "X-RateLimit-Reset": str(ends),
+    }
+    limit = house.inject("GET", "acme/limited/pulls/1/files$", **refuse("API rate limit", **spent))
+    pull = house.stage.open_pull(house.create_repository("acme/limited"))
+    until(lambda: limit.hits == 1, LIMIT_S, lambda: "it was never reached", 0.01)
+    free = house.stage.open_pull(other)
+    house.wait_until_done()
+    check_reviewed(free)
+    check_reviewed(pull)
+    assert (check(free).completed_at or 0) < ends <= (check(pull).completed_at or 0)
+    again = FETCH + calls("POST token\nGET pulls/{number}\nGET commits/{ref+}/check-runs")
+    assert len(waits(house, pull, "/files")) == 1
+    check_calls(
+        house,
+        pull.repository,
+        PLAIN + again - calls("POST token") + calls("GET pulls/{number}/files"),
+    )
+
+
+@fault(
+    "Three secondary limits in a row, with and without a time to wait",
+    "a minute, two and four are waited; the review is posted once",
+)
+@pytest.mark.parametrize("told_wait", [True, False], ids=["told", "untold"])
+def test_secondary_limits(house: World, *, told_wait: bool) -> None:
+    headers = {"Retry-After": "70"} if told_wait else {}
+    limits = house.inject(
+        "POST",
+        "/pulls/1/reviews$",
+        times=3,
+        **refuse("You have exceeded a secondary rate limit", **headers),
+    )
+    pull = review(house, f"slowed-{told_wait}".lower())
+    assert limits.hits == 3
+    check_reviewed(pull)
+    least = [70.0 if told_wait else 60.0, 120.0, 240.0]
+    found = waits(house, pull, "/reviews")
+    assert all(wait >= low for wait, low in zip(found, least, strict=True)), found
+
+
+# comments that GitHub does not take
+
+
+@fault(
+    "GitHub takes 29 of 30 comments",
+    "29 stand on their lines and one on its file; the bad one is found by halves",
+)
+def test_one_bad_comment_of_thirty(house: World) -> None:
+    house.inject("POST", "/pulls/1/reviews$", holds='"line": 31,', times=None, status=422)
+    pull = review_many(house, "bisected")
+    lines = sorted(line for _, line in spots(pull))
+    assert lines == sorted({0, *range(1, 3 * MANY, 3)} - {31})
+    posts = house.github.called("POST", "/bisected/pulls/1/reviews$")
+    assert len(posts) <= 2 * math.log2(MANY) + 2
+
+
+@fault("GitHub takes no comment at all", "all of them stand in one summary, and it is not tried on")
+def test_comments_that_are_all_refused(house: World) -> None:
+    house.inject("POST", "/pulls/1/(reviews|comments)$", times=None, status=422)
+    pull = review_many(house, "refused")
+    assert spots(pull) == []
+    (summary,) = replies(pull)
+    assert summary.count("`refused.py:") == MANY
+    posts = house.github.called("POST", "/refused/pulls/1/(reviews|comments)$")
+    assert len(posts) < MANY

@@ -43,11 +43,15 @@ class Metrics:
             "postil_model_cost_usd", "What the model cost, in US dollars.", registry=self.registry
         )
         self.github_requests = Counter(
-            "postil_github_requests", "Requests to GitHub.", registry=self.registry
+            "postil_github_requests",
+            "Requests to GitHub by method and outcome.",
+            ("method", "outcome"),
+            registry=self.registry,
         )
         self.github_remaining = Gauge(
             "postil_github_rate_limit_remaining",
-            "Requests left in GitHub's hour, as last told.",
+            "Requests an installation has left in GitHub's hour, as last told.",
+            ("installation",),
             registry=self.registry,
         )
         self.review_duration = Histogram(
@@ -66,6 +70,14 @@ class Metrics:
         self.model_tokens.labels("reasoning").inc(usage.reasoning_tokens)
         if usage.cost_usd is not None:
             self.model_cost.inc(float(usage.cost_usd))
+
+    def count_github(self, method: str, outcome: str) -> None:
+        """Count one request to GitHub."""
+        self.github_requests.labels(method, outcome).inc()
+
+    def note_remaining(self, installation_id: int, left: float) -> None:
+        """Note how many requests GitHub leaves an installation."""
+        self.github_remaining.labels(str(installation_id)).set(left)
 
     def watch_queue(
         self, count: Callable[[], Mapping[str, int]], oldest: Callable[[float], float | None]

@@ -16,6 +16,7 @@ from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.checks import GitHubChecks
 from app.adapters.github.marks import Marks
+from app.adapters.github.quota import Watch
 from app.adapters.github.reading import GitHubPulls
 from app.adapters.github.repair import GitHubRepair
 from app.adapters.metrics import Metrics
@@ -62,7 +63,12 @@ class Office:
         self._settings = settings
         self.metrics = Metrics()
         self._store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
-        self._access = GitHubApp(settings.github_app_id or 0, key, settings.github_api_url)
+        self._access = GitHubApp(
+            settings.github_app_id or 0,
+            key,
+            settings.github_api_url,
+            watch=Watch(self.metrics.count_github, self.metrics.note_remaining),
+        )
         self._checks = GitHubChecks(self._access)
         self._marks = Marks(derive_key("marks", key))
         model = build_chosen_model(settings, ModelWish())

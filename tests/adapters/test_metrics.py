@@ -38,8 +38,8 @@ def test_every_promised_name_is_there() -> None:
     metrics.deliveries.labels("pull_request", "accepted").inc()
     metrics.count_model(Usage(2, 1000, 100, 10, 5, Decimal("0.25")))
     metrics.count_model(Usage(1))
-    metrics.github_requests.inc()
-    metrics.github_remaining.set(4990)
+    metrics.count_github("GET", "ok")
+    metrics.note_remaining(99, 4990)
     metrics.review_duration.observe(12)
     found = samples(metrics)
     assert found["postil_deliveries_total{pull_request,accepted}"] == 1
@@ -47,13 +47,13 @@ def test_every_promised_name_is_there() -> None:
     assert found["postil_model_tokens_total{prompt}"] == 1000
     assert found["postil_model_tokens_total{completion}"] == 100
     assert found["postil_model_cost_usd_total"] == 0.25
-    assert found["postil_github_requests_total"] == 1
-    assert found["postil_github_rate_limit_remaining"] == 4990
+    assert found["postil_github_requests_total{GET,ok}"] == 1
+    assert found["postil_github_rate_limit_remaining{99}"] == 4990
     assert found["postil_review_duration_seconds_count"] == 1
     assert found["postil_deliveries_created{pull_request,accepted}"] <= time.time()
 
 
 def test_two_registries_do_not_meet() -> None:
     first, second = Metrics(), Metrics()
-    first.github_requests.inc()
-    assert samples(second)["postil_github_requests_total"] == 0
+    first.model_requests.inc()
+    assert samples(second)["postil_model_requests_total"] == 0

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +19,7 @@ from github.Auth import AppAuth, Token
 from pydantic import BaseModel
 
 from app.adapters.github.client import Client, RenewableAuth, Site
-from app.adapters.github.quota import Clock, Pace, Quota, Sleep
+from app.adapters.github.quota import Clock, Pace, Quota, Sleep, Watch
 from app.adapters.github.shapes import Account, App, Installation, MintedToken, Repository
 from app.adapters.github.transport import Timeouts
 from app.core.pull import PullRef
@@ -91,10 +92,11 @@ class GitHubApp:
         sleep: Sleep = time.sleep,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
+        watch: Watch = Watch(),  # noqa: B008 - frozen
     ) -> None:
         self._app_id = app_id
         self._pace = pace
-        self.site = Site.open(api_url, clock, sleep, timeouts)
+        self.site = Site.open(api_url, clock, sleep, timeouts, watch)
         sign = AppAuth.create_jwt_sign(read_private_key(private_key), "RS256")
 
         def sign_by_our_clock(claims: dict[str, object]) -> str | bytes:
@@ -149,12 +151,14 @@ class GitHubApp:
         with self._lock:
             at = (installation_id, repository_id)
             if at not in self._clients:
-                quota = self._quotas.setdefault(
-                    installation_id, Quota(self.site.clock, self.site.sleep, self._pace)
-                )
+                quota = self._quotas.setdefault(installation_id, self._quota(installation_id))
                 self._auths[at] = InstallationAuth(self.as_app, installation_id, repository_id)
                 self._clients[at] = Client(self.site, self._auths[at], quota)
             return self._clients[at]
+
+    def _quota(self, installation_id: int) -> Quota:
+        told = partial(self.site.watch.remaining, installation_id)
+        return Quota(self.site.clock, self.site.sleep, self._pace, told)
 
 
 class GitHubToken:

@@ -23,9 +23,9 @@ from requests.utils import parse_header_links
 
 from app.adapters.github.faults import odd_answer, read_fault, read_graphql_fault
 from app.adapters.github.limits import API_VERSION, PAGE, PAGES
-from app.adapters.github.quota import Clock, Quota, Sleep
+from app.adapters.github.quota import Clock, Quota, Sleep, Watch
 from app.adapters.github.transport import Exchange, Redirected, Timeouts, open_session
-from app.errors import HostLimited, HostRefused, HostUnavailable
+from app.errors import HostError, HostLimited, HostRefused, HostUnavailable
 
 if TYPE_CHECKING:
     from github.Requester import HTTPSRequestsConnectionClass
@@ -56,11 +56,19 @@ class Site:
     sleep: Sleep
     timeouts: Timeouts
     session: requests.Session
+    watch: Watch
 
     @classmethod
-    def open(cls, api_url: str, clock: Clock, sleep: Sleep, timeouts: Timeouts) -> Site:
+    def open(
+        cls,
+        api_url: str,
+        clock: Clock,
+        sleep: Sleep,
+        timeouts: Timeouts,
+        watch: Watch = Watch(),  # noqa: B008 - frozen
+    ) -> Site:
         """Open a pool of connections to one GitHub."""
-        return cls(api_url.rstrip("/"), clock, sleep, timeouts, open_session())
+        return cls(api_url.rstrip("/"), clock, sleep, timeouts, open_session(), watch)
 
     @property
     def origin(self) -> str:
@@ -224,13 +232,26 @@ class Client:
         self, verb: str, path: str, params: Params | None, body: Json | None, headers: Json
     ) -> Answer:
         try:
-            return self._exchange(verb, path, params, body, headers)
+            return self._watched(verb, path, params, body, headers)
         except Redirected as redirected:
             there = self._here(redirected.location)
         try:
-            return self._exchange(verb, there, None, body, headers)
+            return self._watched(verb, there, None, body, headers)
         except Redirected:
             raise HostUnavailable("GitHub redirected more than once") from None
+
+    def _watched(
+        self, verb: str, path: str, params: Params | None, body: Json | None, headers: Json
+    ) -> Answer:
+        """Make one exchange and tell whoever watches what became of it."""
+        told = self.site.watch.called
+        try:
+            answer = self._exchange(verb, path, params, body, headers)
+        except (HostError, Redirected) as fault:
+            told(verb, type(fault).__name__.removeprefix("Host").lower())
+            raise
+        told(verb, "unchanged" if answer.status == HTTPStatus.NOT_MODIFIED else "ok")
+        return answer
 
     def _exchange(
         self, verb: str, path: str, params: Params | None, body: Json | None, headers: Json

@@ -28,6 +28,18 @@ LONGEST_PENALTY = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Hears of every call to GitHub.
+
+    ``called`` is told its method and its outcome: ok, unchanged, redirected, or what kind of error
+    it was. ``remaining`` is told how many requests an installation has left in GitHub's hour.
+    """
+
+    called: Callable[[str, str], None] = lambda _method, _outcome: None
+    remaining: Callable[[int, float], None] = lambda _installation, _left: None
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """How fast one installation may write; GitHub's limits are the default."""
 
@@ -39,7 +51,15 @@ class Pace:
 class Quota:
     """The pace of one installation, for all threads of this process."""
 
-    def __init__(self, clock: Clock, sleep: Sleep, pace: Pace = Pace()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        sleep: Sleep,
+        pace: Pace = Pace(),
+        remaining: Callable[[float], None] = lambda _left: None,
+    ) -> None:
+        """Count for one installation; ``remaining`` is told how many requests GitHub leaves it."""
+        self._told = remaining
         self._clock = clock
         self._sleep = sleep
         self._pace = pace
@@ -89,6 +109,7 @@ class Quota:
             return
         with self._lock:
             self._remaining, self._limit, self._reset = remaining, limit, reset
+        self._told(remaining)
 
     def praise(self) -> None:
         """Forget earlier secondary limits: a write went through, and reads prove nothing."""

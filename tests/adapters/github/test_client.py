@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import pytest
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from app.adapters.github import shapes
 from app.adapters.github.client import Client
 from app.adapters.github.limits import API_VERSION
+from app.adapters.github.quota import Watch
 from app.adapters.github.transport import Exchange, Timeouts
 from app.errors import (
     HostError,
@@ -410,3 +412,31 @@ def test_one_installation_s_limit_does_not_hold_another(scene: Scene) -> None:
         _read(access.client(scene.ref))
     ref = type(scene.ref)(other.id, "other/place", 1, home.id)
     assert access.client(ref).read(shapes.Repository, "/repos/other/place").id == other.id
+
+
+def test_whoever_watches_hears_of_every_call_and_of_what_is_left(scene: Scene) -> None:
+    calls: list[tuple[str, str]] = []
+    left: list[tuple[int, float]] = []
+    watch = Watch(
+        lambda method, outcome: calls.append((method, outcome)),
+        lambda installation, remaining: left.append((installation, remaining)),
+    )
+    client = scene.access(watch=watch).client(scene.ref)
+    _read(client)
+    assert calls == [("POST", "ok"), ("GET", "ok")]
+    assert left == [(scene.installation.id, 4999.0)]
+    for _ in range(2):
+        list(client.rows(shapes.Pull, "/repos/acme/shop/pulls", remember=True))
+    scene.inject("GET", "/pulls/1$", location=scene.github.url + "/repositories/1/pulls/1")
+    scene.inject("POST", "/comments$", status=429)
+    with suppress(HostError):
+        _read(client)
+    with pytest.raises(HostLimited):
+        _write(client)
+    assert calls[2:] == [
+        ("GET", "ok"),
+        ("GET", "unchanged"),
+        ("GET", "redirected"),
+        ("GET", "missing"),
+        ("POST", "limited"),
+    ]

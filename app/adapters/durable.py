@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import inspect
 import json
+import logging
 import math
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import Any, Final, Protocol, TypeVar, cast, get_args, get_type_hints
 
 from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
 from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors
 from app.adapters import crash
@@ -31,6 +33,8 @@ from app.core.job import Halted
 from app.core.money import Usage
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
 from app.ports import Model, ModelInfo, OnReply
+
+log = logging.getLogger(__name__)
 
 Port = TypeVar("Port")
 
@@ -295,13 +299,28 @@ class DurableModel:
             workflow_ids=[job, *running], status=_ENDED, load_input=False
         )
         if any(workflow.workflow_id == job for workflow in ended):
-            self._client().cancel_workflows(list(running))
+            self._abandon(list(running))
             raise dbos_error.DBOSWorkflowCancelledError(
                 f"{job} was cancelled while it asked the model"
             )
         for workflow in ended:
-            round_.put(running.pop(workflow.workflow_id), _read_outcome(workflow))
+            round_.put(running.pop(workflow.workflow_id), self._read_outcome(workflow))
         return bool(ended)
+
+    def _abandon(self, names: list[str]) -> None:
+        """Cancel what is not asked yet; a request under way settles itself when it ends."""
+        client = self._client()
+        queued = client.list_workflows(workflow_ids=names, status="ENQUEUED", load_input=False)
+        client.cancel_workflows(names)
+        self._pace.release([workflow.workflow_id for workflow in queued])
+
+    def _read_outcome(self, workflow: WorkflowStatus) -> Attempt | Reply:
+        """Return what followed the request of an ended workflow."""
+        if workflow.status != "SUCCESS" or not isinstance(workflow.output, str):
+            self._pace.release([workflow.workflow_id])
+            return Fault(FaultKind.UNAVAILABLE, "the request to the model was given up")
+        step: Attempt | Reply = _from_json(workflow.output)
+        return step
 
     def _ask(self, name: str, text: str, until: float) -> str:
         """Make one attempt; what follows is for the job that wants it."""
@@ -317,7 +336,10 @@ class DurableModel:
         self._heard(reply.usage)
         crash.at("after_model_answer")
         step = self._model.next_step(attempt, reply, until - time.time())
-        settle(self._pace, self.info, name, attempt.prompt, reply, step, took)
+        try:
+            settle(self._pace, self.info, name, attempt.prompt, reply, step, took)
+        except SQLAlchemyError as error:  # its place comes free by itself, the answer would not
+            log.warning("a request was not settled", extra={"reason": type(error).__name__})
         return _to_json(step)
 
 
@@ -330,11 +352,3 @@ def _to_json(value: Attempt | Reply) -> str:
 
 def _from_json(text: str) -> Any:  # noqa: ANN401 - an Attempt or a Reply
     return decode(json.loads(text), _known_types(Attempt | Reply))
-
-
-def _read_outcome(workflow: WorkflowStatus) -> Attempt | Reply:
-    """Return what followed the request of an ended workflow."""
-    if workflow.status != "SUCCESS" or not isinstance(workflow.output, str):
-        return Fault(FaultKind.UNAVAILABLE, "the request to the model was given up")
-    step: Attempt | Reply = _from_json(workflow.output)
-    return step

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import sqlalchemy as sa
 from dbos import DBOS
 
 from app.adapters.books import Books
@@ -329,12 +330,48 @@ def test_prompts_for_which_the_quota_leaves_no_time_are_not_waited_for(bench: Be
     assert (fault.kind, "POSTIL_RPM" in fault.message) == (FaultKind.LIMITED, True)
 
 
+def test_a_request_that_broke_off_is_one_failed_prompt_and_keeps_no_place(bench: Bench) -> None:
+    replies: list[Reply] = []
+
+    def ask(prompt: Prompt) -> None:
+        if prompt.key == "broken":
+            raise ValueError("a bug")
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        replies.extend(asking.ask_all([prompt("broken"), prompt("one"), prompt("two")]))
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.on_ask = ask
+    asking = bench.start(Quota(concurrency=1))
+    bench.run()
+    assert [isinstance(reply, Answer) for reply in replies] == [False, True, True]
+
+
+def test_an_answer_that_can_not_be_settled_is_an_answer(bench: Bench) -> None:
+    replies: list[Reply] = []
+
+    def lose(_prompt: Prompt) -> None:
+        with bench.store.begin() as connection:
+            connection.execute(sa.text("DROP TABLE postil_tickets"))
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        replies.extend(asking.ask_all([prompt("one")]))
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.on_ask = lose
+    asking = bench.start()
+    bench.run()
+    assert [reply.text for reply in replies if isinstance(reply, Answer)] == ["ONE"]
+
+
 def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench: Bench) -> None:
-    asked, ended = threading.Event(), threading.Event()
+    asked, ended, done = (threading.Event() for _ in range(3))
 
     def ask(_prompt: Prompt) -> None:
         asked.set()
-        assert ended.wait(20)
+        assert done.wait(20)
 
     def review(_request: ReviewRequest, _run: str) -> RunResult:
         try:
@@ -345,11 +382,16 @@ def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench
 
     bench.review = review
     bench.model.on_ask = ask
-    asking = bench.start(Quota(concurrency=1))
+    asking = bench.start(Quota(concurrency=3))
+    bench.jobs.desk.client.register_queue(MODEL, worker_concurrency=1, polling_interval_sec=0.02)
     bench.jobs.desk.accept(DELIVERY)
     assert asked.wait(20)
     bench.jobs.desk.cancel(REQUEST.ref)
     assert ended.wait(20)
+    with Books(bench.store).open("service") as book:
+        known = {ticket.name: ticket.running for ticket in book.tickets()}
+    assert sorted(known.values()) == [False, False, True], "or nobody else may ask"
+    done.set()
     client = bench.jobs.desk.client
     active = ["PENDING", "ENQUEUED", "DELAYED"]
     assert client.list_workflows(name=ASK_WORKFLOW, status=active) == []

@@ -7,9 +7,9 @@ The arithmetic is the same for both. Times are seconds, by the book's own clock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.core.prompts import Fault, FaultKind, Reply
@@ -183,6 +183,13 @@ class Pace:
                 known = (one.until for one in book.pauses() if pause and _alike(one, pause))
                 if pause is not None and pause.until > max(known, default=now):
                     book.write_pause(pause)
+
+    def release(self, names: Collection[str]) -> None:
+        """Give back the places of requests that run no more; as they may have run, they count."""
+        with self._open() as book:
+            for ticket in book.tickets():
+                if ticket.name in names:
+                    book.write(replace(ticket, running=False))
 
 
 def _pause(model: str, fault: Fault, wait: float | None, now: float) -> Pause | None:

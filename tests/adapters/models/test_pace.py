@@ -94,6 +94,17 @@ def test_claiming_again_under_the_same_name_takes_no_second_place() -> None:
     assert pace.claim("c", "m", 1) == 61.0
 
 
+def test_a_request_that_was_given_up_runs_no_more_and_still_counts() -> None:
+    pace = make_pace(VirtualTime(), Quota(rpm=3, concurrency=1))
+    assert pace.claim("a", "m", 1) == 0.0
+    pace.release(["a", "never claimed"])
+    assert pace.claim("b", "m", 1) == 0.0
+    pace.release(["b"])
+    assert pace.claim("c", "m", 1) == 0.0
+    pace.release(["c"])
+    assert pace.claim("d", "m", 1) == 61.0
+
+
 def test_what_no_longer_counts_is_forgotten() -> None:
     time = VirtualTime()
     book = Memory(time.clock)

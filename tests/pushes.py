@@ -88,8 +88,9 @@ class Stage:
     def said(self) -> list[str]:
         """Name what was said on a line or without one, as often as it was said."""
         comments = [one.body for one in self.pull.review_comments if one.author.app is not None]
-        listed = [one.body for one in (*self.pull.reviews, *self.pull.comments)]
-        return sorted(name for words in (*comments, *listed) for name in names(words))
+        comments += [one.body or "" for one in self.pull.reviews]
+        comments += [one.body for one in self.pull.comments]
+        return sorted(name for words in comments for name in names(words))
 
     def closed(self) -> set[str]:
         """Name what a person resolved, or we called mended."""

@@ -10,13 +10,13 @@ import signal
 import threading
 
 _lock = threading.Lock()
-_armed: dict[str, int] = {}
+_armed: dict[str, tuple[int, signal.Signals]] = {}
 
 
-def arm(name: str, nth: int = 1) -> None:
+def arm(name: str, nth: int = 1, number: signal.Signals = signal.SIGKILL) -> None:
     """Kill this process when ``at(name)`` is reached for the nth time from now on."""
     with _lock:
-        _armed[name] = nth
+        _armed[name] = nth, number
 
 
 def at(name: str) -> None:
@@ -24,7 +24,7 @@ def at(name: str) -> None:
     if not _armed:
         return
     with _lock:
-        left = _armed.get(name, 0) - 1
-        _armed[name] = left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        left, number = _armed.get(name, (0, signal.SIGKILL))
+        _armed[name] = left - 1, number
+    if left == 1:
+        os.kill(os.getpid(), number)

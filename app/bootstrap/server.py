@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.adapters import crash
 from app.adapters.analyzers.suite import AnalyzerSuite
 from app.adapters.books import Books
 from app.adapters.durable import DurableModel, durable
@@ -78,6 +79,7 @@ class Office:
             WorkerLocks(self._store.engine),
             Pace(model=model.quota.concurrency) if model else Pace(),
             worker_id=settings.worker_id,
+            at=crash.at,
         )
         self._pulls = durable(
             GitHubPulls(self._access), PullRequests, name="pulls", halted=self._halted

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.adapters.git import LocalCheckout
 from app.core.findings import Action, Decision
+from app.core.ledger import Verdict
+from app.core.money import PriceTier, Usage, worst_cost
 from app.core.policy import Effort
 from app.core.prompts import Answer, Fault, FaultKind, Prompt, Reply, Role
 from app.core.review import Result
@@ -304,6 +310,31 @@ def test_each_effort_asks_the_model_of_its_role() -> None:
     assert asked == {"review": "main", **doubts, "patch": "main"}
 
 
+@given(cap=st.integers(1, 400).map(lambda cents: Decimal(cents) / 100), seed=st.integers(0, 9))
+@settings(max_examples=60)
+def test_a_deep_review_never_exceeds_its_cap_though_a_dearer_model_doubts(
+    cap: Decimal, seed: int
+) -> None:
+    cheap = replace(INFO, prices=(PriceTier(Decimal(1), Decimal(10)),), chunk_tokens=400)
+    dear = replace(cheap, name="dear", prices=(PriceTier(Decimal(9), Decimal(90)),))
+    info = replace(cheap, others={Role.VERIFY: dear})
+    answers = Planted(FINDS, {"decide": call("search_code", query="mean")})
+    dice = Random(seed)  # noqa: S311 - the same run again for a seed
+
+    def dearest(prompt: Prompt) -> Reply:
+        cost = worst_cost(prompt, info.of(prompt.role).rates)
+        used = Usage(requests=1, cost_usd=cost)
+        if dice.random() < 0.2:
+            return Fault(FaultKind.TIMEOUT, "slow", used)
+        return say(answers, used)(prompt)
+
+    town = Town(base={}, head={**NEW, "more.py": NEW["stats.py"]}, model=FakeModel(dearest, info))
+    result = town.review(Wishes(effort=Effort.DEEP, max_cost_usd=cap))
+    assert (result.usage.cost_usd or 0) <= cap
+    if result.verdict in {Verdict.CLEAN, Verdict.FINDINGS}:
+        assert result.ledger.unreviewed == ()
+
+
 # Suggestions that are asked for.
 
 
@@ -361,7 +392,8 @@ def judge() -> Iterator[ModelServer]:
         falls = HALLUCINATION in claim
         return {"verdict": "falls" if falls else "stands", "reason": "read in the code"}
 
-    bugs = {r"/ len\(": BUG, r"return sum": {"title": HALLUCINATION, "why": "It is not."}}
+    imagined = {"title": HALLUCINATION, "why": "It is not."}
+    bugs: dict[str, Any] = {r"/ len\(": BUG, r"return sum\(xs\)$": imagined}
     answers = {"refute": verdict, "decide": call("inspect_file", "stats.py", why="the whole")}
     with ModelServer("openai-compatible", brain=Planted(bugs, answers)) as server:
         yield server

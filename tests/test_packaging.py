@@ -175,18 +175,32 @@ def test_the_image_installs_the_lock_file_by_hash_and_nothing_else_from_an_index
 
 @pytest.mark.slow
 def test_what_the_image_runs_works_from_its_layout(tmp_path: Path) -> None:
-    """Carry out the second RUN step with this environment's packages in another root."""
+    """Carry out the build's RUN steps in another root.
+
+    One locked requirement stands for all there: the action's test installs the whole lock file with
+    the same words. The others are this environment's.
+    """
     home = tmp_path / "opt" / "postil"
-    run(sys.executable, "-I", "-m", "venv", home, cwd=tmp_path)
+    home.mkdir(parents=True)
+    lock = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text())
+    (typos,) = [one for one in lock if one.startswith("typos==")]
+    (home / "requirements.lock").write_text(f"{typos}\n")
+    install, place, prepare = of("RUN")
+    run("bash", "-ec", f'python() {{ {sys.executable} "$@"; }}\n{install}', cwd=home)
+    assert "typos" in run(home / "bin" / "typos", "--version", cwd=tmp_path)
     (packages,) = home.glob("lib/python*/site-packages")
     (packages / "requirements.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     for name in ("app", "prompts"):
         shutil.copytree(ROOT / name, home / "source" / name)
-    (step,) = [line for line in of("RUN") if "postil.pth" in line]
-    run("bash", "-ec", step.replace("/opt/postil", str(home)), cwd=home)
+    run("bash", "-ec", place.replace("/opt/postil", str(home)), cwd=home)
     postil = home / "bin" / "postil"
     assert run(postil, "--version", cwd=tmp_path) == f"postil {__version__}\n"
     assert "1 request" in run(postil, "plan", "-q", "-", cwd=tmp_path, stdin=PATCH)
+    (make_data,) = [part.strip() for part in prepare.split("&&") if "--directory" in part]
+    if os.geteuid() == 0:  # nobody else may give a directory away
+        run("bash", "-ec", make_data.replace("/data", str(tmp_path / "data")), cwd=tmp_path)
+        found = (tmp_path / "data").stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10001, 10001, 0o700)
 
 
 def test_the_image_runs_the_server_as_nobody_in_particular() -> None:
@@ -253,3 +267,33 @@ def test_kubernetes_gives_each_pod_a_name_that_lasts_and_both_probes() -> None:
     assert workload["spec"]["serviceName"] in {
         one["metadata"]["name"] for one in documents if one["kind"] == "Service"
     }
+
+
+# What well-kept tools say of the files people copy, and that they would have said it.
+
+WORKFLOWS = sorted((ROOT / "docs" / "workflows").glob("*.yml"))
+SCHEMA = ("check-jsonschema", "--builtin-schema")
+CHECKS = [
+    ((*SCHEMA, "vendor.compose-spec"), ROOT / "compose.yaml", ("read_only: true", "readonly: 1")),
+    ((*SCHEMA, "vendor.github-actions"), ROOT / "action.yml", ("using: composite", "using: magic")),
+    *[((*SCHEMA, "vendor.github-workflows"), path, ("runs-on:", "run-on:")) for path in WORKFLOWS],
+    (
+        ("kubernetes-validate", "--strict"),
+        ROOT / "docs" / "kubernetes.yaml",
+        ("containerPort:", "containerport:"),
+    ),
+    (("hadolint",), ROOT / "Dockerfile", ("FROM python:3.11.14-slim-trixie", "FROM python")),
+]
+
+
+@pytest.mark.parametrize(("command", "path", "slip"), CHECKS, ids=lambda value: str(value)[-30:])
+def test_what_people_copy_passes_its_checker_and_a_slip_does_not(
+    tmp_path: Path, command: tuple[str, ...], path: Path, slip: tuple[str, str]
+) -> None:
+    tool = Path(sysconfig.get_path("scripts")) / command[0]
+    wrong = tmp_path / path.name
+    assert slip[0] in path.read_text()
+    wrong.write_text(path.read_text().replace(*slip))
+    run(tool, *command[1:], path, cwd=tmp_path)
+    broken = subprocess.run([tool, *command[1:], wrong], capture_output=True, check=False)
+    assert broken.returncode != 0, "the checker looks away"

@@ -194,3 +194,14 @@ def test_an_answer_that_says_nothing_is_not_a_clean_review(house: House) -> None
     assert "No findings" not in told(run)
     assert ("garbled.py", 3) in spots(pull)
     assert len(stage.asked("garbled.py")) == 2
+
+
+def test_the_policy_chooses_the_depth_of_a_servers_review(house: House) -> None:
+    stage = house.stage
+    base = {".postil.toml": b'[review]\neffort = "deep"\n'}
+    pull = stage.open_pull(stage.create_repository("deeply", base))
+    stage.wait_until_done()
+    assert spots(pull) == [("deeply.py", 2)]
+    tasks = [line for seen in stage.asked("deeply.py") for line in seen.prompt.split("\n")[-2:-1]]
+    asked = [f"task: {task}" for task in ("review", "review", "decide", "refute", "patch")]
+    assert tasks == asked

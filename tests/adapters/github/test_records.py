@@ -17,6 +17,13 @@ from tests.adapters.github.one_review import KEY
 TEXTS = {"0" * 32: "[]", "1" * 32: '[{"title":"It breaks"}]'}
 
 
+@pytest.fixture(autouse=True)
+def _one_access(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log in once: that takes most of the time."""
+    access = scene.access()
+    monkeypatch.setattr(Scene, "access", lambda _scene: access)
+
+
 def records(scene: Scene, key: bytes = KEY) -> GitHubRecords:
     return GitHubRecords(scene.access(), Marks(key))
 

@@ -132,7 +132,7 @@ class Pace:
     repair: float = 600.0
     tend: float = 15.0
     grace: float = 15.0
-    poll: float = 0.2
+    poll: float = 0.5
     reviews: int = 4
     chores: int = 4
     model: int = 8

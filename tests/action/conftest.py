@@ -49,11 +49,18 @@ class Job:
         """Give the next jobs a token that may do this."""
         self.runner.token = self.github.mint(self.installation, permissions).value
 
-    def on_pull(self, event: str = "pull_request", pull: Pull | None = None, **facts: Fact) -> Ran:
+    def on_pull(
+        self,
+        event: str = "pull_request",
+        pull: Pull | None = None,
+        before: str | None = None,
+        **facts: Fact,
+    ) -> Ran:
         one = pull or self.pull
         payload = {
             "action": "synchronize",
             "number": one.number,
+            "before": before,
             "pull_request": github_shapes.pull(self.github, one),
             "repository": self.repository,
             "sender": github_shapes.user(self.github, one.author),

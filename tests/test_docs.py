@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import re
 import shlex
+import subprocess
+import sysconfig
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from app import cli
+from app.adapters.github.manifest import APP_EVENTS, APP_PERMISSIONS
 from app.adapters.metrics import Metrics
 from app.adapters.models.registry import load_providers
 from app.core.commands import Command, parse_command
-from app.core.policy import parse_policy
+from app.core.findings import Severity
+from app.core.policy import Effort, Policy, parse_policy, policy_schema
 from app.settings import PROVIDER_KEYS, Settings
 from tests.action.runner import read_action
+from tests.repos import make_repo
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -26,8 +35,10 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHELL = {"", "sh", "bash", "console"}
+SHELL = {"", "sh", "sh run", "bash", "console"}
 OTHERS = {"openssl", "sqlite3", "pg_dump", "docker", "source", "git", "pip", "cd"}
+FOREIGN = {"REQUESTS_CA_BUNDLE"}
+"""Variables that are not Postil's: the API's client reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,11 @@ def words_of(page: Path) -> Iterator[str]:
 def commands() -> list[tuple[Path, str]]:
     """List the lines of the shell blocks, and the code spans that are Postil's own."""
     found = [
-        (block.page, line.partition(" #")[0].strip())
+        (block.page, part.strip())
         for block in blocks()
         if block.info in SHELL and not is_picture(block.text)
         for line in block.text.replace("\\\n", " ").splitlines()
+        for part in line.partition(" #")[0].split(" | ")
     ]
     for page in PAGES:
         found += [(page, word) for word in words_of(page) if is_ours(word)]
@@ -92,7 +104,8 @@ def test_every_command_is_one_that_exists(page: Path, line: str) -> None:
     program, *arguments = shlex.split(line)
     if program == "export":
         for assignment in arguments:
-            assert assignment.partition("=")[0] in variables(), f"{page.name}: {line}"
+            known = variables() | FOREIGN
+            assert assignment.partition("=")[0] in known, f"{page.name}: {line}"
     elif program == "make":
         names = [name for name in arguments if "=" not in name]
         assert set(names) <= targets(), f"{page.name}: {line}"
@@ -117,7 +130,7 @@ def test_every_variable_is_one_that_is_read(page: Path) -> None:
 
 def test_the_policy_shown_is_a_policy_without_a_note() -> None:
     policies = [block for block in blocks() if block.info == "toml"]
-    assert {block.page.name for block in policies} >= {"README.md", "app.md"}
+    assert {block.page.name for block in policies} >= {"README.md", "policy.md"}
     for block in policies:
         assert parse_policy(block.text.encode()).notes == (), block.page.name
 
@@ -184,3 +197,146 @@ def test_the_exported_settings_of_each_page_start_something() -> None:
             if name in environ:
                 environ[name] = str(ROOT / "README.md")
         Settings.read(environ)
+
+
+# The pages that show a table of something: nothing is missing, nothing is made up.
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, its head left out."""
+    text = (ROOT / "docs" / page).read_text().split(f"## {heading}\n")[1]
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table is not None
+    rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in table[0].splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def policy_keys() -> Iterator[tuple[str, str, str]]:
+    """Yield each key of the policy with its default and what it is for, from the schema."""
+    schema = policy_schema()
+    for table, reference in schema["properties"].items():
+        yield from table_keys(schema, table, reference["$ref"])
+
+
+def table_keys(
+    schema: dict[str, Any], table: str, reference: str
+) -> Iterator[tuple[str, str, str]]:
+    shape = schema["$defs"][reference.rpartition("/")[2]]
+    for name, field in shape["properties"].items():
+        below = field.get("items", {}).get("$ref")
+        if below:
+            yield from table_keys(schema, f"{table}.{name}", below)
+            continue
+        required = name in shape.get("required", ())
+        default = "required" if required else default_of(field["default"])
+        yield f"`{table}.{name}`", default, field["description"]
+
+
+def default_of(value: object) -> str:
+    return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def test_the_policy_s_page_names_every_key_with_its_default() -> None:
+    rows = rows_of("policy.md", "Every key")
+    assert [(key, default, told) for key, _, default, told in rows] == list(policy_keys())
+    choices = {row[0]: re.findall(r"`([a-z]+)`", row[1]) for row in rows}
+    assert choices["`review.effort`"] == [one.value for one in Effort]
+    assert set(choices["`review.min_severity`"]) == {one.value for one in Severity}
+    assert choices["`gate.fail_on`"] == ["never", *choices["`review.min_severity`"]]
+
+
+def test_the_policy_s_page_shows_the_defaults_and_every_key_in_one_file() -> None:
+    (block,) = [one for one in blocks() if one.info == "toml" and one.page.name == "policy.md"]
+    shown = tomllib.loads(block.text)
+    named = {f"`{table}.{key}`" for table, keys in shown.items() for key in keys}
+    named |= {f"`review.path.{key}`" for key in shown["review"]["path"][0]}
+    assert named - {"`review.path`"} == {key for key, _, _ in policy_keys()}
+    read = parse_policy(block.text.encode())
+    defaults = Policy()
+    for name in ("auto", "drafts", "effort", "max_comments", "min_severity", "fail_on"):
+        assert getattr(read, name) == getattr(defaults, name), name
+
+
+def test_the_command_line_s_page_names_every_option() -> None:
+    parser = cli._parser()
+    (commands_of,) = [one for one in parser._actions if isinstance(one.choices, dict)]
+    assert isinstance(commands_of.choices, dict)
+    options = [
+        f"`{action.option_strings[0]}{f' {value_of(action)}' if action.nargs != 0 else ''}`"
+        for action in commands_of.choices["review"]._actions
+        if action.option_strings and action.dest != "help"
+    ]
+    assert [row[0] for row in rows_of("command-line.md", "Options of review and plan")] == options
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    for name in commands_of.choices:
+        assert f"postil {name}" in text, name
+
+
+def value_of(action: argparse.Action) -> str:
+    """Name an option's value as its row does: a list of choices stands beside it."""
+    words = {"format": "FORMAT", "effort": "EFFORT", "fail_on": "SEVERITY"}
+    return words.get(action.dest) or str(action.metavar)
+
+
+def test_the_exit_codes_shown_are_the_command_line_s() -> None:
+    shown = [int(row[0]) for row in rows_of("command-line.md", "What comes out")]
+    assert shown == [
+        cli.EXIT_COMPLETE,
+        cli.EXIT_GATE,
+        cli.EXIT_USAGE,
+        cli.EXIT_INCOMPLETE,
+        cli.EXIT_INTERRUPTED,
+    ]
+
+
+def test_the_app_s_page_asks_for_what_the_manifest_asks_for() -> None:
+    cells = dict(rows_of("app.md", "By hand"))
+    names = {"contents": "Contents", "pull_requests": "Pull requests", "checks": "Checks"}
+    names |= {"issues": "Issues", "metadata": "Metadata"}
+    asked = [f"*{names[name]}*: {level}" for name, level in APP_PERMISSIONS.items()]
+    assert cells["Repository permissions"] == ", ".join(asked)
+    shown = [name.lower().replace(" ", "_") for name in re.findall(r"\*([^*]+)\*", cells["Events"])]
+    assert shown == list(APP_EVENTS)
+
+
+def test_the_readme_has_a_line_for_each_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        assert f"](docs/{page.name})" in text, page.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block", [one for one in blocks() if one.info == "sh run"], ids=lambda one: one.text[:40]
+)
+def test_what_is_marked_to_run_runs(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run a block line by line, with the analyzers alone, in a checkout with a change."""
+    repo = make_repo(tmp_path / "checkout")
+    repo.commit({"a.py": b"a = 1\n"})
+    repo.commit({"a.py": b"a = 1\nb = 2\n"})
+    repo.write({"a.py": b"a = 1\nb = 2\nc = 3\n"})
+    monkeypatch.chdir(repo.path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for line in block.text.splitlines():
+        before, found, ours = line.partition(" #")[0].partition(".venv/bin/postil ")
+        if not found:
+            assert line == "git diff HEAD~1 > change.diff"
+            repo.path.joinpath("change.diff").write_bytes(repo.git("diff", "HEAD~1"))
+            continue
+        assert before in {"", "git diff HEAD~1 | "}
+        piped = io.TextIOWrapper(io.BytesIO(repo.git("diff", "HEAD~1")))
+        monkeypatch.setattr("sys.stdin", piped)
+        arguments = [*shlex.split(ours), "-q", "--no-model"]
+        code = cli.run(arguments, serve=lambda _settings, _role: 1, act=lambda: 1)
+        assert code == cli.EXIT_COMPLETE, line
+
+
+def test_the_hook_shown_is_a_shell_script_that_calls_a_command_that_exists() -> None:
+    (block,) = [one for one in blocks() if one.info == "sh hook"]
+    tool = Path(sysconfig.get_path("scripts")) / "shellcheck"
+    subprocess.run([tool, "-"], input=block.text.encode(), check=True)
+    (line,) = [one for one in block.text.splitlines() if one.startswith("exec ")]
+    parse_ours(shlex.split(line)[2:])

@@ -18,7 +18,6 @@ from app.adapters.github.access import GitHubApp
 from app.adapters.github.checks import GitHubChecks
 from app.adapters.github.marks import Marks
 from app.adapters.github.quota import Watch
-from app.adapters.github.reading import GitHubPulls
 from app.adapters.github.repair import GitHubRepair
 from app.adapters.metrics import Metrics
 from app.adapters.store import Store, WorkerLocks, open_engine
@@ -81,9 +80,6 @@ class Office:
             worker_id=settings.worker_id,
             at=crash.at,
         )
-        self._pulls = durable(
-            GitHubPulls(self._access), PullRequests, name="pulls", halted=self._halted
-        )
         self._reviewer = build_reviewer(
             model
             and DurableModel(
@@ -125,14 +121,15 @@ class Office:
         return self._jobs.halted
 
     @contextmanager
-    def _host(self) -> Iterator[Host]:
+    def _host(self, *, posts: bool = False) -> Iterator[Host]:
         """Open GitHub for one job, with a directory of its own for the code."""
         folder = self._settings.data_dir / "code"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            host = build_host(self._access, self._marks, Path(scratch))
+            host = build_host(self._access, self._marks, Path(scratch), posts=posts)
+            pulls = durable(host.pulls, PullRequests, name="pulls", halted=self._halted)
             yield Host(
-                pulls=_Recorded(self._pulls, host.pulls),
+                pulls=_Recorded(pulls, host.pulls),
                 reviews=durable(host.reviews, Reviews, name="reviews", halted=self._halted),
                 conversation=durable(
                     host.conversation, Conversation, name="conversation", halted=self._halted
@@ -148,7 +145,7 @@ class Office:
             full=request.kind == FULL,
         )
         began = time.monotonic()
-        with self._host() as host:
+        with self._host(posts=True) as host:
             try:
                 done = self._reviewer.review(
                     host,

@@ -54,6 +54,8 @@ class Identity:
 class Access(Protocol):
     """Opens GitHub for one repository."""
 
+    site: Site
+
     @property
     def app_id(self) -> int | None:
         """The App whose check runs are ours; None for a token."""

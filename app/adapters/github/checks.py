@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -59,15 +59,24 @@ class GitHubChecks:
 
 
 def open_check(
-    client: Client, app_id: int | None, ref: PullRef, head_sha: str, key: str
+    client: Client,
+    app_id: int | None,
+    ref: PullRef,
+    head_sha: str,
+    key: str,
+    known: Sequence[shapes.CheckRun] | None = None,
 ) -> int | None:
     """Find the job's check run on the head, or start it; None when checks can't be written.
+
+    ``known`` are our check runs there, when they were just listed.
 
     A run that was completed before is opened again: the job was asked for once more.
     """
 
     def find() -> shapes.CheckRun | None:
-        runs = our_runs(client, app_id, ref, head_sha)
+        return of_job(our_runs(client, app_id, ref, head_sha))
+
+    def of_job(runs: Sequence[shapes.CheckRun]) -> shapes.CheckRun | None:
         return next((run for run in runs if run.external_id == key), None)
 
     def make() -> shapes.CheckRun:
@@ -84,7 +93,7 @@ def open_check(
         )
 
     try:
-        found = find()
+        found = find() if known is None else of_job(known)
         if found is None:
             return insist(client.site, find, make).id
         if found.status == COMPLETED:
@@ -139,16 +148,15 @@ def close_check(client: Client, ref: PullRef, check_id: int, report: CheckReport
 
 def our_runs(
     client: Client, app_id: int | None, ref: PullRef, head_sha: str
-) -> Iterator[shapes.CheckRun]:
-    """Walk our check runs on a commit, newest first; with a token alone, those of our name."""
+) -> tuple[shapes.CheckRun, ...]:
+    """List our check runs on a commit, newest first; with a token alone, those of our name."""
     path = f"/repos/{quote(ref.repository)}/commits/{head_sha}/check-runs"
     params: dict[str, str | int] = {"check_name": NAME, "filter": "all"}
     if app_id is not None:
         params["app_id"] = app_id
-    for page in client.rows(shapes.CheckRun, path, params, key="check_runs"):
-        for run in page:
-            if app_id in {None, run.app.id if run.app else None}:
-                yield run
+    pages = client.rows(shapes.CheckRun, path, params, key="check_runs")
+    runs = (run for page in pages for run in page)
+    return tuple(run for run in runs if app_id in {None, run.app.id if run.app else None})
 
 
 def _last_words(closing: Closing) -> CheckReport:

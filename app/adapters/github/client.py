@@ -11,6 +11,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -56,7 +57,7 @@ class Site:
     sleep: Sleep
     timeouts: Timeouts
     session: requests.Session
-    watch: Watch
+    watch: Watch = Watch()  # noqa: RUF009 - frozen
 
     @classmethod
     def open(
@@ -99,7 +100,9 @@ class Client:
         self.quota = quota
         self._auth = auth
         self._etags: dict[str, str] = {}
-        self._requester = Github(
+        # One for each call: PyGithub's requester walks a dict that others' calls write to.
+        self._open = partial(
+            Github,
             auth=auth,
             base_url=site.api_url,
             user_agent=USER_AGENT,
@@ -107,7 +110,8 @@ class Client:
             seconds_between_requests=None,
             seconds_between_writes=None,
             api_version=API_VERSION,
-        ).requester
+        )
+        self._graphql_url = self._open().requester.graphql_url
 
     def read(
         self, shape: type[M], path: str, params: Params | None = None, *, spare: bool = False
@@ -152,6 +156,11 @@ class Client:
             yield _validated(many, data)
             following = self._next(answer.headers.get("link", ""))
 
+    def page(self, shape: type[M], path: str, params: Params, *, spare: bool) -> tuple[M, ...]:
+        """Read one page of a list whose length is known."""
+        many = TypeAdapter(tuple[shape, ...])  # type: ignore[valid-type]  # a type made at run time
+        return _validated(many, self._retry("GET", path, params=params, spare=spare).data)
+
     def forget(self) -> None:
         """Read every remembered list again the next time."""
         self._etags.clear()
@@ -170,7 +179,7 @@ class Client:
     def graphql(self, shape: type[M], query: str, variables: Json, *, write: bool = False) -> M:
         """Query or change by GraphQL; ``errors`` in a good answer are errors."""
         body = {"query": query, "variables": dict(variables)}
-        url = self._requester.graphql_url
+        url = self._graphql_url
         if write:
             self.quota.take_write()
         call = self._once if write else self._retry
@@ -258,7 +267,7 @@ class Client:
     ) -> Answer:
         connection = Exchange(self.site.session, self.site.origin, self.site.timeouts)
         try:
-            status, said, text = self._requester.requestJson(
+            status, said, text = self._open().requester.requestJson(
                 verb,
                 path,
                 parameters=dict(params or {}),

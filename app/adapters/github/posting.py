@@ -19,7 +19,7 @@ from app.adapters.github.access import Access
 from app.adapters.github.client import Client
 from app.adapters.github.limits import BODY, COMMENTS_PER_REVIEW, FILE_COMMENTS
 from app.adapters.github.marks import FINDING, REVIEW, SUMMARY, Marks
-from app.adapters.github.reading import pull_path
+from app.adapters.github.reading import JustRead, pull_path
 from app.adapters.github.talk import (
     Talk,
     ThreadNode,
@@ -28,13 +28,14 @@ from app.adapters.github.talk import (
     fetch_talk,
     ours,
 )
+from app.adapters.github.together import both
 from app.adapters.github.writing import insist, repeat
 from app.core.diff import Side
 from app.core.identity import Said
 from app.core.markdown import clip, code_span, neutralise
 from app.core.pull import PullRef, PullRequest
 from app.core.review import CheckReport, Comment, Review
-from app.errors import HostInvalid, HostMissing, HostRefused
+from app.errors import HostError, HostInvalid, HostMissing, HostRefused
 from app.ports import Posted
 
 PENDING = "PENDING"
@@ -46,15 +47,29 @@ LOCKED = "The conversation is locked: the check run alone says what was found"
 class GitHubReviews:
     """Writes to pull requests; ``marks`` signs our words and knows them again."""
 
-    def __init__(self, access: Access, marks: Marks) -> None:
+    def __init__(self, access: Access, marks: Marks, just: JustRead | None = None) -> None:
         self._access = access
         self._marks = marks
-        self._just_read: dict[PullRef, Talk] = {}
+        self._just = just or JustRead.nothing(access.site.clock)
+
+    def read_ahead(self, pull: PullRequest) -> None:
+        """Look for our check runs, and who we are, before either is asked for.
+
+        What fails is read in its turn.
+        """
+        client, app_id = self._access.client(pull.ref), self._access.app_id
+        with suppress(HostError):
+            runs, _ = both(
+                lambda: checks.our_runs(client, app_id, pull.ref, pull.head_sha),
+                lambda: self._access.identity(pull.ref),
+            )
+            self._just.checks.keep(pull, runs)
 
     def open_check(self, pull: PullRequest, key: str) -> int | None:
         """Start our check run on the head, or find it; None when checks can't be written."""
-        client = self._access.client(pull.ref)
-        return checks.open_check(client, self._access.app_id, pull.ref, pull.head_sha, key)
+        client, app_id = self._access.client(pull.ref), self._access.app_id
+        known = self._just.checks.take(pull)
+        return checks.open_check(client, app_id, pull.ref, pull.head_sha, key, known)
 
     def close_check(self, pull: PullRequest, check_id: int | None, report: CheckReport) -> None:
         """Complete our check run. Raises HostError."""
@@ -62,11 +77,17 @@ class GitHubReviews:
             checks.close_check(self._access.client(pull.ref), pull.ref, check_id, report)
 
     def fetch_said(self, pull: PullRequest) -> tuple[Said, ...]:
-        """Fetch what we said on this pull before, proven by author and signature."""
-        us = self._access.identity(pull.ref).user_id
-        talk = fetch_talk(self._access.client(pull.ref), pull.ref)
-        self._just_read[pull.ref] = talk
-        return read_said(talk, us, self._marks, pull.ref)
+        """Fetch what we said on this pull before, proven by author and signature.
+
+        GitHub tells the pull's present head with it: whoever asks for the pull next need not ask
+        GitHub, when it is still the same.
+        """
+        ref, client = pull.ref, self._access.client(pull.ref)
+        talk, us = both(lambda: fetch_talk(client, ref), lambda: self._access.identity(ref).user_id)
+        self._just.talks.keep(ref, talk)
+        if talk.head_sha == pull.head_sha:
+            self._just.pulls.keep(ref, replace(pull, open=talk.open))
+        return read_said(talk, us, self._marks, ref)
 
     def post(self, pull: PullRequest, review: Review) -> Posted:
         """Post the review's body and comments exactly once. Raises HostError.
@@ -76,7 +97,7 @@ class GitHubReviews:
         """
         us = self._access.identity(pull.ref).user_id
         client = self._access.client(pull.ref)
-        talk = self._just_read.pop(pull.ref, None) or fetch_talk(client, pull.ref)
+        talk = self._just.talks.take(pull.ref) or fetch_talk(client, pull.ref)
         signed = sign_review(review, self._marks.signer(pull))
         return _Posting(client, self._marks, us, pull, signed).run(talk)
 

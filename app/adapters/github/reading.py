@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import parse_qs, quote, urlsplit
 
 from app.adapters import crash
@@ -11,9 +14,12 @@ from app.adapters.github import shapes
 from app.adapters.github.access import Access
 from app.adapters.github.client import Client
 from app.adapters.github.limits import FILES_LISTED, PAGE
+from app.adapters.github.quota import Clock
+from app.adapters.github.talk import Talk
+from app.adapters.github.together import Kept, side_by_side
 from app.core.diff import ChangeKind, RawFile
 from app.core.pull import PullRef, PullRequest
-from app.errors import HostMissing, HostUnavailable
+from app.errors import HostError, HostMissing, HostUnavailable
 from app.ports import RawDiff
 
 NEW_PULL_PAUSES = (1.0, 2.0, 2.0)
@@ -29,15 +35,36 @@ FillPatches = Callable[[PullRequest, str], RawDiff]
 """(pull, merge base) -> every changed file with its patch, from the git object store."""
 
 
+@dataclass(frozen=True, slots=True)
+class JustRead:
+    """What one job has read of its pull request a moment ago, so that nobody asks again."""
+
+    pulls: Kept[PullRequest]
+    files: Kept[tuple[RawFile, ...]]
+    talks: Kept[Talk]
+    checks: Kept[tuple[shapes.CheckRun, ...]]
+
+    @classmethod
+    def nothing(cls, clock: Clock) -> JustRead:
+        """Begin with nothing."""
+        return cls(Kept(clock), Kept(clock), Kept(clock), Kept(clock))
+
+
 class GitHubPulls:
     """Reads pull requests; ``fill`` gives what GitHub's list leaves out."""
 
-    def __init__(self, access: Access, fill: FillPatches | None = None) -> None:
+    def __init__(
+        self, access: Access, fill: FillPatches | None = None, just: JustRead | None = None
+    ) -> None:
         self._access = access
         self._fill = fill
+        self._just = just or JustRead.nothing(access.site.clock)
 
     def fetch_pull(self, ref: PullRef) -> PullRequest:
         """Fetch the pull request as it is now. Raises HostError."""
+        known = self._just.pulls.take(ref)
+        if known is not None:
+            return known
         client = self._access.client(ref)
         for pause in NEW_PULL_PAUSES:
             try:
@@ -48,10 +75,16 @@ class GitHubPulls:
                 client.site.sleep(pause)
         return _fetch(client, ref)
 
+    def read_ahead(self, pull: PullRequest) -> None:
+        """Read the changed files before they are asked for; what fails is read in its turn."""
+        with suppress(HostError):
+            files = _list_files(self._access.client(pull.ref), pull)
+            self._just.files.keep(pull, files)
+
     def fetch_diff(self, pull: PullRequest) -> RawDiff:
         """Fetch every changed file between the pinned commits. Raises HostError, CodeError."""
         client = self._access.client(pull.ref)
-        files = _list_files(client, pull)
+        files = self._just.files.take(pull) or _list_files(client, pull)
         listed = len(files) == (pull.changed_files or len(files)) and not any(
             UNDECODABLE in file.path for file in files
         )
@@ -110,10 +143,7 @@ def _list_files(client: Client, pull: PullRequest) -> tuple[RawFile, ...]:
 def _files(client: Client, pull: PullRequest, size: int) -> tuple[RawFile, ...]:
     """List the files, each once: the list may shift while it is walked."""
     found: dict[str, RawFile] = {}
-    pages = client.rows(
-        shapes.ChangedFile, f"{pull_path(pull.ref)}/files", {"per_page": size}, spare=True
-    )
-    for page in pages:
+    for page in _file_pages(client, pull, size):
         for row in page:
             _refuse_other_head(row, pull)
             found.setdefault(row.filename, _raw_file(row))
@@ -121,6 +151,22 @@ def _files(client: Client, pull: PullRequest, size: int) -> tuple[RawFile, ...]:
         if len(found) >= FILES_LISTED:
             break
     return tuple(found.values())
+
+
+def _file_pages(
+    client: Client, pull: PullRequest, size: int
+) -> Iterable[tuple[shapes.ChangedFile, ...]]:
+    """Read the pages side by side where it is known how many there are."""
+    path = f"{pull_path(pull.ref)}/files"
+    count = math.ceil(min(pull.changed_files or 0, FILES_LISTED) / size)
+    if count <= 1:
+        return client.rows(shapes.ChangedFile, path, {"per_page": size}, spare=True)
+
+    def read(number: int) -> tuple[shapes.ChangedFile, ...]:
+        at = {"per_page": size, "page": number}
+        return client.page(shapes.ChangedFile, path, at, spare=True)
+
+    return side_by_side(partial(read, number) for number in range(1, count + 1))
 
 
 def _refuse_other_head(row: shapes.ChangedFile, pull: PullRequest) -> None:

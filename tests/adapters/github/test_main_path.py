@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from app.adapters.github.reading import GitHubPulls
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.adapters.github.marks import Marks
+from app.adapters.github.posting import GitHubReviews
+from app.adapters.github.reading import GitHubPulls, JustRead
+from app.adapters.github.together import MOMENT_S
+from app.bootstrap.hosts import build_host
 from app.core.diff import ChangeKind
+from app.core.review import Review
+from app.pipeline import Host
+from sandbox.github.http import Reply, Request
 from tests.adapters.github.conftest import JOB, Scene, name, report
+from tests.adapters.github.one_review import KEY
 
 
 def test_a_pull_is_read_reviewed_and_its_check_completed(scene: Scene) -> None:
@@ -36,30 +49,102 @@ def test_a_pull_is_read_reviewed_and_its_check_completed(scene: Scene) -> None:
     assert scene.time.slept == [] or max(scene.time.slept) <= 1
 
 
-def test_a_small_pull_takes_eight_calls(scene: Scene) -> None:
-    access = scene.access()
-    access.identity(scene.ref)  # asked once in the life of a process
-    pulls, reviews = GitHubPulls(access), scene.reviews(access)
-    review = scene.review(1)
-    before = len(scene.github.calls)
-    pull = pulls.fetch_pull(scene.ref)
-    check = reviews.open_check(pull, JOB)
-    pulls.fetch_diff(pull)
-    reviews.fetch_said(pull)
-    pulls.fetch_pull(scene.ref)
-    reviews.post(pull, review)
-    reviews.close_check(pull, check, report())
-    calls = [(one.method, one.path.rpartition("/shop")[2]) for one in scene.github.calls[before:]]
-    assert calls == [
-        ("GET", "/pulls/1"),
-        ("GET", f"/commits/{pull.head_sha}/check-runs"),
-        ("POST", "/check-runs"),
-        ("GET", "/pulls/1/files"),
-        ("POST", "/graphql"),
-        ("GET", "/pulls/1"),
-        ("POST", "/pulls/1/reviews"),
-        ("PATCH", f"/check-runs/{check}"),
+def _review(scene: Scene, host: Host, review: Review) -> None:
+    """Make the calls of a review in its order."""
+    pull = host.pulls.fetch_pull(scene.ref)
+    host.open_code(pull)
+    check = host.reviews.open_check(pull, JOB)
+    host.pulls.fetch_diff(pull)
+    host.reviews.fetch_said(pull)
+    assert host.pulls.fetch_pull(scene.ref) == pull
+    host.reviews.post(pull, review)
+    host.reviews.close_check(pull, check, report())
+
+
+def _api_calls(scene: Scene, start: int) -> list[tuple[str, str]]:
+    return [
+        (one.method, one.path.rpartition("/shop")[2] or one.path)
+        for one in scene.github.calls[start:]
+        if ".git/" not in one.path
     ]
+
+
+def test_a_small_pull_takes_eight_calls_with_its_token(scene: Scene, tmp_path: Path) -> None:
+    review = scene.review(1)
+    access = scene.access()
+    start = len(scene.github.calls)
+    _review(scene, build_host(access, Marks(KEY), tmp_path / "1", posts=True), review)
+    token, *calls = _api_calls(scene, start)
+    assert token[1].endswith("/access_tokens")
+    who_we_are = {("GET", "/app"), ("GET", "/users/postil%5Bbot%5D")}
+    first, *rest = [one for one in calls if one not in who_we_are]
+    assert first == ("GET", "/pulls/1")
+    assert sorted(rest[:2]) == [
+        ("GET", f"/commits/{review.head_sha}/check-runs"),
+        ("GET", "/pulls/1/files"),
+    ]
+    (run,) = scene.repository.check_runs
+    assert rest[2:] == [
+        ("POST", "/check-runs"),
+        ("POST", "/graphql"),
+        ("POST", "/pulls/1/reviews"),
+        ("PATCH", f"/check-runs/{run.id}"),
+    ]
+    assert set(calls) - {first, *rest} == who_we_are, "asked once in the life of a process"
+    assert len([token, first, *rest]) == len(range(8))
+
+
+def test_the_next_job_reads_everything_anew(scene: Scene, tmp_path: Path) -> None:
+    access, review = scene.access(), scene.review(1)
+    _review(scene, build_host(access, Marks(KEY), tmp_path / "1", posts=True), review)
+    start = len(scene.github.calls)
+    _review(scene, build_host(access, Marks(KEY), tmp_path / "2", posts=True), review)
+    reads = [path for method, path in _api_calls(scene, start) if method == "GET"]
+    assert reads[0] == "/pulls/1"
+    assert len(reads) == len(["the pull", "its files", "its check runs"])
+
+
+def test_what_is_read_ahead_is_read_beside_git(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = scene.access()
+    pull = scene.fetch()
+    access.identity(pull.ref)
+    together = threading.Barrier(3)
+    respond = scene.github._server.respond
+
+    def respond_together(request: Request) -> Reply:
+        if request.path.endswith(("/info/refs", "/files", "/check-runs")):
+            together.wait(10)
+        return respond(request)
+
+    monkeypatch.setattr(scene.github._server, "respond", respond_together)
+    build_host(access, Marks(KEY), tmp_path, posts=True).open_code(pull)
+
+
+def test_what_could_not_be_read_ahead_is_read_in_its_turn(scene: Scene, tmp_path: Path) -> None:
+    scene.inject("GET", "/files$", status=403)
+    scene.inject("GET", "/check-runs$", status=403)
+    _review(scene, build_host(scene.access(), Marks(KEY), tmp_path, posts=True), scene.review(1))
+    assert scene.lines_said() == [1]
+    assert len(scene.repository.check_runs) == 1
+
+
+def test_a_head_that_moved_or_a_look_long_ago_is_asked_for_anew(scene: Scene) -> None:
+    access = scene.access()
+    just = JustRead.nothing(scene.time)
+    pulls, reviews = GitHubPulls(access, just=just), GitHubReviews(access, Marks(KEY), just)
+    pull = pulls.fetch_pull(scene.ref)
+    reviews.fetch_said(pull)
+    scene.time.now += MOMENT_S + 1
+    scene.pull.close()
+    assert not pulls.fetch_pull(scene.ref).open
+    reviews.fetch_said(pull)
+    assert not pulls.fetch_pull(scene.ref).open, "as GitHub told beside what was said"
+    scene.pull.reopen()
+    scene.pull.push({"cart.py": "moved\n"})
+    reviews.fetch_said(pull)
+    assert pulls.fetch_pull(scene.ref).head_sha == scene.pull.head_sha != pull.head_sha
 
 
 def test_what_was_said_is_known_again(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.core.pull import PullRequest
 from app.errors import HostMissing, HostRefused, HostUnavailable
 from app.ports import RawDiff
 from sandbox.github import GitHub
+from sandbox.github.http import Reply, Request
 from tests.adapters.github.conftest import NEW, Scene
 
 
@@ -113,6 +115,24 @@ def test_many_files_are_read_page_by_page_and_each_once(scene: Scene) -> None:
     assert len(set(_paths(diff))) == 251
     assert len(scene.github.called("GET", "/files$")) == 3
     assert diff.notes == ()
+
+
+def test_pages_whose_number_is_known_are_read_side_by_side(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.pull.push({f"f{number:03}.py": f"{number}\n" for number in range(250)})
+    together = threading.Barrier(3)
+    respond = scene.github._server.respond
+
+    def respond_together(request: Request) -> Reply:
+        if request.path.endswith("/files"):
+            together.wait(10)
+        return respond(request)
+
+    monkeypatch.setattr(scene.github._server, "respond", respond_together)
+    paths = _paths(_diff(scene))
+    assert paths == sorted(paths)
+    assert len(paths) == 251
 
 
 def test_every_kind_of_change_is_told(scene: Scene) -> None:

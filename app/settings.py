@@ -50,12 +50,15 @@ class Settings:
     port: int = 8000
     worker_id: str | None = None
     allow_insecure: bool = False
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the usual variables say of proxies, under "http", "https" and "no"."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown, for the redactor."""
         own = (self.api_key, self.github_private_key, self.github_token, self.database_url)
-        values = (*own, *self.provider_keys.values(), *self.webhook_secrets)
+        proxies = (proxy for proxy in self.proxies.values() if "@" in proxy)
+        values = (*own, *self.provider_keys.values(), *self.webhook_secrets, *proxies)
         return tuple(value for value in values if value)
 
     @staticmethod
@@ -91,6 +94,7 @@ class Settings:
             port=_whole(env, "POSTIL_PORT", 1, 65535) or 8000,
             worker_id=_label(env, "POSTIL_WORKER_ID"),
             allow_insecure=insecure,
+            proxies=_proxies(env),
         )
 
 
@@ -172,6 +176,12 @@ def _webhook_secrets(env: Mapping[str, str]) -> tuple[str, ...]:
             f"POSTIL_WEBHOOK_SECRET must have at least {MIN_WEBHOOK_SECRET} characters"
         )
     return secrets
+
+
+def _proxies(env: Mapping[str, str]) -> dict[str, str]:
+    names = {name: f"{name}_proxy" for name in ("http", "https", "no")}
+    found = {name: env.get(own, env.get(own.upper())) for name, own in names.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _database_url(env: Mapping[str, str]) -> str | None:

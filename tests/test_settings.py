@@ -84,10 +84,19 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     }
 
 
+def test_the_usual_variables_name_the_proxies() -> None:
+    environ = {"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "internal"}
+    assert Settings.read(environ).proxies == {"https": "http://b:2", "no": "internal"}
+    assert Settings.read({}).proxies == {}
+
+
 def test_no_secret_is_shown_by_printing_the_settings() -> None:
     names = ["POSTIL_API_KEY", "POSTIL_GITHUB_TOKEN", "POSTIL_GITHUB_PRIVATE_KEY"]
     names += ["POSTIL_WEBHOOK_SECRET", *(name for _, name in PROVIDER_KEYS)]
-    environ = dict.fromkeys(names, CANARY) | {"POSTIL_DATABASE_URL": f"postgresql://u:{CANARY}@h/d"}
+    environ = dict.fromkeys(names, CANARY) | {
+        "POSTIL_DATABASE_URL": f"postgresql://u:{CANARY}@h/d",
+        "HTTPS_PROXY": f"http://u:{CANARY}@proxy",
+    }
     settings = Settings.read(environ)
     assert CANARY not in repr(settings)
     assert len(settings.secrets) == len(environ)

@@ -74,6 +74,7 @@ def build_chosen_model(settings: Settings, wish: ModelWish) -> PacedModel | None
         workspace=settings.dashscope_workspace,
         region=settings.dashscope_region,
         allow_insecure=settings.allow_insecure,
+        proxies=settings.proxies,
     )
     return build_model(provider, choices)
 

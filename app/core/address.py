@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # not in typeshed
 
 from app.errors import SettingsError
 
@@ -34,6 +36,24 @@ def check_address(name: str, address: str, *, allow_insecure: bool = False) -> s
             f"{name} uses plain http beyond this machine: use https, or set POSTIL_ALLOW_INSECURE=1"
         )
     return text.rstrip("/")
+
+
+def choose_proxy(proxies: Mapping[str, str], address: str) -> str | None:
+    """Choose the proxy on the way to an address; None: there is none. Raises SettingsError.
+
+    ``proxies`` holds what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say, under "http", "https" and "no";
+    they are read as urllib reads them (docs.python.org/3/library/urllib.request.html).
+    """
+    parts = urlsplit(address)
+    proxy = proxies.get(parts.scheme)
+    if proxy is None or is_loopback(parts.hostname or ""):
+        return None
+    if proxy_bypass_environment(parts.netloc, dict(proxies)):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise SettingsError(f"{parts.scheme.upper()}_PROXY must begin with http:// or https://")
+    return proxy
 
 
 def is_loopback(host: str) -> bool:

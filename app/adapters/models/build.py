@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from app.adapters.models.chat import ChatService
@@ -19,6 +20,7 @@ from app.adapters.models.registry import (
 )
 from app.adapters.models.scheduler import PacedModel, Service, Timing
 from app.adapters.models.target import Part, Target
+from app.core.address import choose_proxy
 from app.core.money import Rates
 from app.core.prompts import Role
 from app.errors import SettingsError
@@ -37,7 +39,7 @@ class Choices:
     workspace: str | None = None
     region: str | None = None
     allow_insecure: bool = False
-    proxy: str | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def build_model(
@@ -61,7 +63,6 @@ def build_model(
         main=main,
         parts=parts,
         key=choices.api_key,
-        proxy=choices.proxy,
     )
     others = {role: _info(provider, part) for role, part in parts.items()}
     info = replace(_info(provider, main), others=others)
@@ -115,7 +116,8 @@ def _service(target: Target, choices: Choices) -> Service:
         region=choices.region,
         allow_insecure=choices.allow_insecure,
     )
-    target = replace(target, address=address)
+    proxy = choose_proxy(choices.proxies, address)
+    target = replace(target, address=address, proxy=proxy)
     if provider.dialect == "dashscope":
         return DashScopeService(target)
     chat, filler = ChatService(target), provider.completions

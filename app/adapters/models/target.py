@@ -29,7 +29,7 @@ class Target:
     main: Part
     parts: Mapping[Role, Part] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
     def part_for(self, role: Role) -> Part:
         """Return the model that takes a role."""

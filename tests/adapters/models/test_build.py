@@ -42,6 +42,14 @@ def test_the_embedded_model_that_is_not_installed_says_how_to(
     assert not build_module.has_local()
 
 
+def test_requests_take_the_way_that_the_variables_name() -> None:
+    with ModelServer("openai-compatible") as proxy:
+        address = "http://models.example/v1"
+        choices = Choices("k", address, "m", allow_insecure=True, proxies={"http": proxy.address})
+        build_model(ROWS["openai-compatible"], choices).ask_once(make_prompt())
+    assert [seen.path for seen in proxy.seen] == [f"{address}/chat/completions"]
+
+
 def test_a_model_knows_its_figures() -> None:
     info = build_model(ROWS["novita"], Choices(api_key="k")).info
     assert (info.provider, info.name) == ("novita", "qwen/qwen3-coder-next")

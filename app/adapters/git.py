@@ -505,6 +505,7 @@ def fetch_commits(
     shas: Sequence[str],
     token: str | None = None,
     *,
+    proxy: str | None = None,
     seconds: float = FETCH_SECONDS,
 ) -> GitObjects:
     """Fetch commits by id into a private bare store, without their history.
@@ -514,7 +515,7 @@ def fetch_commits(
     never in an argument, an address or a file. Raises CodeError.
     """
     wanted = [_full_id(sha) for sha in shas]
-    settings, environment = _build_access(url, token)
+    settings, environment = _build_access(url, token, proxy)
     open_store(git_dir)
     objects = GitObjects(git_dir, missing=f"a file of more than {MAX_FILE_BYTES:,} bytes")
     absent = [sha for sha in wanted if not objects.has(sha)]
@@ -553,7 +554,9 @@ def fetch_commits(
     return objects
 
 
-def _build_access(url: str, token: str | None) -> tuple[list[str], dict[str, str]]:
+def _build_access(
+    url: str, token: str | None, proxy: str | None
+) -> tuple[list[str], dict[str, str]]:
     """Check an address, and build the settings and the environment that a fetch from it needs."""
     parts = urlsplit(url)
     local = parts.hostname in _LOOPBACK
@@ -567,6 +570,8 @@ def _build_access(url: str, token: str | None) -> tuple[list[str], dict[str, str
         "http.lowSpeedTime=60",
     ]
     environment = {"GIT_ALLOW_PROTOCOL": parts.scheme}
+    if proxy is not None:
+        environment[f"{parts.scheme}_proxy"] = proxy
     if token is not None:
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode("ascii")
         environment |= {

@@ -84,7 +84,7 @@ def review_asked(
     with tempfile.TemporaryDirectory(prefix="postil-") as scratch:
         access = GitHubToken(settings.github_token, settings.github_api_url)
         marks = Marks(key or secrets.token_bytes(32))
-        host = build_host(access, marks, Path(scratch))
+        host = build_host(access, marks, Path(scratch), proxies=settings.proxies)
         reviews = host.reviews if key else UnsignedReviews(host.reviews, access)
         notes: list[str] = []
         traces = _HandedOn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.adapters.git import GitObjects, fetch_commits
@@ -11,12 +12,20 @@ from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
 from app.adapters.github.reading import GitHubPulls, JustRead
 from app.adapters.github.together import both
+from app.core.address import choose_proxy
 from app.core.pull import PullRequest
 from app.pipeline import Host
 from app.ports import RawDiff
 
 
-def build_host(access: Access, marks: Marks, scratch: Path, *, posts: bool = False) -> Host:
+def build_host(
+    access: Access,
+    marks: Marks,
+    scratch: Path,
+    *,
+    proxies: Mapping[str, str] | None = None,
+    posts: bool = False,
+) -> Host:
     """Wire GitHub; the pull request's objects are fetched into ``scratch``, a private directory.
 
     While git fetches them, what is read next is read beside it; ``posts`` says that this is also
@@ -25,7 +34,8 @@ def build_host(access: Access, marks: Marks, scratch: Path, *, posts: bool = Fal
     store, just = scratch / "objects.git", JustRead.nothing(access.site.clock)
 
     def fetch(pull: PullRequest, *shas: str) -> GitObjects:
-        return fetch_commits(store, access.code_url(pull.ref), shas, access.token(pull.ref))
+        url, token = access.code_url(pull.ref), access.token(pull.ref)
+        return fetch_commits(store, url, shas, token, proxy=choose_proxy(proxies or {}, url))
 
     def fill(pull: PullRequest, merge_base: str) -> RawDiff:
         return fetch(pull, merge_base, pull.head_sha).diff_raw(merge_base, pull.head_sha)

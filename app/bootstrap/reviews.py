@@ -157,7 +157,8 @@ def _review_pull(asked: Asked, settings: Settings, scratch: Path, progress: Prog
     repository, number = _read_address(asked, settings)
     token = settings.github_token or ""
     access = GitHubToken(token, settings.github_api_url)
-    host = build_host(access, Marks(derive_key("marks", token)), scratch)
+    marks = Marks(derive_key("marks", token))
+    host = build_host(access, marks, scratch, proxies=settings.proxies)
     pull = host.pulls.fetch_pull(access.find_pull(repository, number))
     reviewer = _reviewer(asked, settings, progress)
     run_id = secrets.token_hex(8)

@@ -126,7 +126,13 @@ class Office:
         folder = self._settings.data_dir / "code"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            host = build_host(self._access, self._marks, Path(scratch), posts=posts)
+            host = build_host(
+                self._access,
+                self._marks,
+                Path(scratch),
+                proxies=self._settings.proxies,
+                posts=posts,
+            )
             pulls = durable(host.pulls, PullRequests, name="pulls", halted=self._halted)
             yield Host(
                 pulls=_Recorded(pulls, host.pulls),

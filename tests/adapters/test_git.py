@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import socket
 
 import pytest
 from hypothesis import given
@@ -613,6 +614,19 @@ def test_a_commit_the_server_does_not_have_is_an_error(
     repo.commit({"a.py": b"a\n"})
     with pytest.raises(CodeError):
         fetch_commits(scratch / "store.git", server.url("repo"), ["1" * 40])
+
+
+def test_git_takes_the_way_it_is_told_and_no_other(
+    repo: Repo, scratch: Path, server: GitServer
+) -> None:
+    sha = repo.commit({"a.py": b"a\n"})
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(CodeError):
+        fetch_commits(scratch / "store.git", server.url("repo"), [sha], proxy=nobody)
+    assert server.authorizations == []
+    assert fetch_commits(scratch / "store.git", server.url("repo"), [sha]).has(sha)
 
 
 def test_a_redirect_is_not_followed(repo: Repo, scratch: Path, server: GitServer) -> None:

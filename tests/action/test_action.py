@@ -241,7 +241,7 @@ def test_blanks_around_a_key_are_cut_off_with_a_warning(job: Job) -> None:
 
 
 def test_a_review_that_breaks_off_leaves_no_check_run_open(job: Job) -> None:
-    fault = Fault("GET", r"/pulls/\d+/files", status=404)
+    fault = Fault("GET", r"/pulls/\d+/files", status=404, times=None)
     job.github.inject(fault)
     ran = job.on_pull()
     assert (ran.code, ran.outputs["verdict"]) == (3, "failed")

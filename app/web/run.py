@@ -19,30 +19,25 @@ from app.web.server import serve as serve_http
 def serve(settings: Settings, role: str) -> int:
     """Run the server until a signal. Raises SettingsError before anything starts.
 
-    Returns the exit code, or leaves at once when a thread of a stopped job still waits for its
-    answer.
+    Without an App it first offers the set-up pages. The socket stays open in between: what arrives
+    meanwhile waits its turn. Returns the exit code, or leaves at once when a thread of a stopped
+    job still waits for its answer.
     """
     chosen = complete(settings)
-    if chosen.unset and role != "worker":
-        return _set_up(settings, role)
-    return _serve(chosen.settings, role)
-
-
-def _set_up(settings: Settings, role: str) -> int:
-    """Offer the set-up pages, and serve as soon as the App is there.
-
-    The socket stays open in between: what arrives meanwhile waits its turn.
-    """
-    from app.web.setup import set_up  # noqa: PLC0415 - only a server without an App needs it
-
+    unset = chosen.unset and role != "worker"
+    if not unset:
+        check_server_settings(chosen.settings)
     with listen(settings.host, settings.port) as listener:
-        if not set_up(settings, listener):
-            return 0
-        return _serve(complete(settings).settings, role, listener)
+        if unset:
+            from app.web.setup import set_up  # noqa: PLC0415 - only a server without an App needs it
+
+            if not set_up(settings, listener):
+                return 0
+            chosen = complete(settings)
+        return _serve(chosen.settings, role, listener)
 
 
-def _serve(settings: Settings, role: str, listener: socket | None = None) -> int:
-    check_server_settings(settings)
+def _serve(settings: Settings, role: str, listener: socket) -> int:
     configure_logging(settings.secrets)
     works = role != "web"
     office = Office(settings)
@@ -58,7 +53,7 @@ def _serve(settings: Settings, role: str, listener: socket | None = None) -> int
             count=lambda event, outcome: metrics.deliveries.labels(event, outcome).inc(),
             app_id=settings.github_app_id,
         )
-        started = serve_http(build_app(doors), settings.host, settings.port, listener)
+        started = serve_http(build_app(doors), listener)
     code = 0 if started else 1
     if any(not thread.daemon for thread in all_threads() if thread is not main_thread()):
         leave(code)

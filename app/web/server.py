@@ -16,6 +16,8 @@ from fastapi import FastAPI
 
 from app.errors import SettingsError
 
+log = logging.getLogger(__name__)
+
 MAX_HEADER_BYTES: Final = 64 * 1024
 KEEP_ALIVE_SECONDS: Final = 15
 STOP_SECONDS: Final = 10
@@ -74,19 +76,18 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = (error.strerror or "").partition(" (while")[0]
         raise SettingsError(
-            f"POSTIL_HOST and POSTIL_PORT name {host} {port}, which can't be listened at: "
-            f"{error.strerror}"
+            f"POSTIL_HOST and POSTIL_PORT name {host} {port}, which can't be listened at: {reason}"
         ) from None
 
 
-def serve(app: FastAPI, host: str, port: int, listener: socket.socket | None = None) -> bool:
-    """Serve until a signal; False when the server could not start.
-
-    A socket that listens already is used as it is, and stays open.
-    """
+def serve(app: FastAPI, listener: socket.socket) -> bool:
+    """Serve until a signal; False when the server could not start. The socket stays open."""
+    host, port = listener.getsockname()[:2]
     server = build_server(app, host, port)
-    server.run(sockets=None if listener is None else [listener.dup()])
+    log.info("listening", extra={"host": host, "port": port})
+    server.run(sockets=[listener.dup()])
     return server.started
 
 

@@ -183,26 +183,25 @@ class Round:
     def take(self) -> Taken | float | None:
         """Take what may be asked now, or the seconds until something may; None: nothing waits.
 
-        When the quota leaves no time, or the service refuses the key, every prompt that waits is
-        given that fault, unasked.
+        What the quota leaves no time for, or the service refuses already, is given that fault,
+        unasked.
         """
-        if not self._waiting:
-            return None
-        now = self._clock()
-        not_before, index, attempt = self._waiting[0]
-        if not_before > now:
-            return not_before - now
-        name = f"{self._calls[index]}:{attempt.number}"
-        wait = 0.0 if name in self._asked else self._claim(name, attempt.prompt)
-        if not isinstance(wait, Fault) and now + wait > self.end:
-            wait = Fault(FaultKind.LIMITED, NO_TIME, retry_after=wait)
-        if isinstance(wait, Fault):
-            self._give_up(wait)
-            return None
-        if wait > 0:
-            return wait
-        heapq.heappop(self._waiting)
-        return Taken(index, name, attempt, now)
+        while self._waiting:
+            now = self._clock()
+            not_before, index, attempt = self._waiting[0]
+            if not_before > now:
+                return not_before - now
+            name = f"{self._calls[index]}:{attempt.number}"
+            wait = 0.0 if name in self._asked else self._claim(name, attempt.prompt)
+            if not isinstance(wait, Fault) and now + wait > self.end:
+                wait = Fault(FaultKind.LIMITED, NO_TIME, retry_after=wait)
+            if not isinstance(wait, Fault) and wait > 0:
+                return wait
+            heapq.heappop(self._waiting)
+            if not isinstance(wait, Fault):
+                return Taken(index, name, attempt, now)
+            self.put(index, replace(wait, usage=attempt.usage))
+        return None
 
     def put(self, index: int, step: Attempt | Reply) -> None:
         """Let a reply stand, or let its prompt wait for another attempt."""
@@ -216,11 +215,6 @@ class Round:
         info = self._info.of(prompt.role)
         tokens = most_tokens(prompt, info.rates) + prompt.max_tokens
         return self._pace.claim(name, info.name, tokens)
-
-    def _give_up(self, fault: Fault) -> None:
-        waiting, self._waiting = self._waiting, []
-        for _, index, attempt in waiting:
-            self.put(index, replace(fault, usage=attempt.usage))
 
 
 class PacedModel:

@@ -19,7 +19,7 @@ from app.adapters.models.scheduler import (
     next_step,
 )
 from app.core.money import Rates, Usage
-from app.core.prompts import Answer, Fault, FaultKind, Message
+from app.core.prompts import Answer, Fault, FaultKind, Message, Role
 from sandbox.models import Act, ModelServer, Planted, Seen
 from tests.adapters.models.kit import (
     VirtualTime,
@@ -204,6 +204,19 @@ def test_a_fault_of_the_account_stops_the_rest_unasked(status: int) -> None:
 
     assert len(server.seen) == 1
     assert len({fault_of(reply).message for reply in (*replies, *again)}) == 1
+
+
+def test_a_model_that_the_service_does_not_know_keeps_no_other_from_being_asked() -> None:
+    def change(provider: Provider) -> Provider:
+        assert provider.models is not None
+        return replace(provider, models=replace(provider.models, verify="typo"))
+
+    prompts = [replace(make_prompt(), role=Role.VERIFY), make_prompt()] * 3
+    with ModelServer("novita") as server:
+        replies = build(server, change=change, concurrency=1).ask_all(prompts)
+
+    assert [isinstance(reply, Answer) for reply in replies] == [False, True] * 3
+    assert len(server.seen) == 4
 
 
 def test_a_stopped_account_is_tried_again_later() -> None:

@@ -28,6 +28,15 @@ PAGE_SIZES = (PAGE, PAGE // 2, PAGE // 4)
 """A page that GitHub can't make in its ten seconds may succeed when it is smaller:
 https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api"""
 
+EMPTY_BLOBS = frozenset(
+    (
+        "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+        "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+    )
+)
+"""What git calls a file without content: ``git hash-object --stdin </dev/null``, by SHA-1 and by
+SHA-256."""
+
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 """JSON can't carry a path that is not UTF-8: only git knows its name."""
 
@@ -184,11 +193,16 @@ def _raw_file(row: shapes.ChangedFile) -> RawFile:
     return RawFile(
         path=row.filename,
         kind=kind,
-        patch=row.patch,
+        patch="" if row.patch is None and _is_empty(row, kind) else row.patch,
         old_path=row.previous_filename,
         additions=row.additions,
         deletions=row.deletions,
     )
+
+
+def _is_empty(row: shapes.ChangedFile, kind: ChangeKind) -> bool:
+    """Tell whether a file without a patch is new or gone and empty, rather than binary."""
+    return kind in {ChangeKind.ADDED, ChangeKind.REMOVED} and row.sha in EMPTY_BLOBS
 
 
 def _has_patch(file: RawFile) -> bool:

@@ -59,6 +59,7 @@ class ChangedFile(BaseModel):
 
     filename: str
     status: str
+    sha: str | None = None
     additions: int
     deletions: int
     patch: str | None = None

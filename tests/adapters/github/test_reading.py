@@ -141,7 +141,15 @@ def test_every_kind_of_change_is_told(scene: Scene) -> None:
     assert found["more/notes.md"].kind is ChangeKind.RENAMED
     assert found["more/notes.md"].old_path == "notes.md"
     assert found["b.bin"].patch is None
-    assert found["empty"].additions == 0
+    assert found["empty"].patch == ""
+
+
+def test_an_empty_file_that_comes_or_goes_is_no_binary_one(scene: Scene) -> None:
+    main = scene.repository.commit({"old": "", "old.bin": b"\0"}, branch="main")
+    for files in ({"old": None, "old.bin": None}, {"new": "", "new.bin": b"\0"}):
+        scene.repository.commit(files, branch="one", parent=main)
+        patches = {file.path.partition(".")[2]: file.patch for file in _diff(scene).files}
+        assert patches == {"": "", "bin": None}
 
 
 def test_pages_that_shift_while_they_are_read_name_no_file_twice(scene: Scene) -> None:

@@ -128,8 +128,11 @@ def _examine_database(settings: Settings) -> Iterator[Note]:
     from app.adapters.store import Store, open_engine  # noqa: PLC0415 - SQLAlchemy starts slowly
 
     try:
-        store = Store(open_engine(settings.data_dir, settings.database_url)).prepare()
-        store.try_writing()
+        engine = open_engine(settings.data_dir, settings.database_url)
+        try:
+            Store(engine).prepare().try_writing()
+        finally:
+            engine.dispose()
     except SettingsError as error:
         yield Note("database", well=False, text=error.message)
         return

@@ -224,7 +224,7 @@ def test_forged_markers_hide_nothing(job: Job) -> None:
     mallory = job.github.create_user("mallory")
     job.on_pull()
     ours = job.pull.review_comments[0]
-    for body in (ours.body, honest, ours.body[: len(ours.body) - 9], f"{honest}{'x' * 60_000}"):
+    for body in (ours.body, honest, ours.body[: len(ours.body) - 9], f"{honest}{'x' * 1_000_000}"):
         job.pull.comment(mallory, body)
     for thread in job.pull.threads:
         thread.comments[0].body = honest

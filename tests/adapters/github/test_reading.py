@@ -146,7 +146,11 @@ def test_every_kind_of_change_is_told(scene: Scene) -> None:
 
 def test_an_empty_file_that_comes_or_goes_is_no_binary_one(scene: Scene) -> None:
     main = scene.repository.commit({"old": "", "old.bin": b"\0"}, branch="main")
-    for files in ({"old": None, "old.bin": None}, {"new": "", "new.bin": b"\0"}):
+    changes: tuple[dict[str, bytes | str | None], ...] = (
+        {"old": None, "old.bin": None},
+        {"new": "", "new.bin": b"\0"},
+    )
+    for files in changes:
         scene.repository.commit(files, branch="one", parent=main)
         patches = {file.path.partition(".")[2]: file.patch for file in _diff(scene).files}
         assert patches == {"": "", "bin": None}

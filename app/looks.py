@@ -238,7 +238,9 @@ class Looks:
 
     def ask_brief(self, description: str) -> None:
         """Ask for a brief of the whole change, to stand at the head of every further prompt."""
-        prompt = self.questions.brief(self.ledger.planned, description)
+        wanted = {UnitState.PLANNED, UnitState.REVIEWED}
+        units = [row.unit for row in self.ledger.rows if row.state in wanted]
+        prompt = self.questions.brief(units, description)
         (reply,) = self.ask_aside([prompt])
         if isinstance(reply, Answer):
             try:

@@ -91,17 +91,24 @@ class Memory:
 
 
 def open_memory(
-    traces: Traces, questions: Questions, units: Sequence[Unit], effort: str, *, full: bool
+    traces: Traces, questions: Questions, units: Sequence[Unit], terms: str, *, full: bool
 ) -> Memory:
-    """Name units by all that answers about them rest on, and look up what is kept."""
+    """Name units by all that answers about them rest on, and look up what is kept.
+
+    ``terms`` are those that no prompt shows. The pull request belongs to them: what was said of a
+    unit beside others that have gone holds there alone.
+    """
     asked: dict[tuple[str, ...], str] = {}
     keys: dict[str, str] = {}
+    hints: dict[str, list[Finding]] = {}
+    for hint in questions.hints:
+        hints.setdefault(hint.path, []).append(hint)
     info, bare = questions.info, replace(questions, hints=())
     for unit in units:
         rules = path_instructions(questions.policy, unit.path)
         if rules not in asked:
             prompt = bare.review(Chunk("", (unit,), "", 0), 0)
-            asked[rules] = f"{info.provider}/{info.name} {effort} {prompt.key}"
+            asked[rules] = f"{info.provider}/{info.name} {terms} {prompt.key}"
         around = questions.slices.get(unit.id, Slice())
-        keys[unit.id] = unit_key(unit, around, asked[rules], questions.hints)
+        keys[unit.id] = unit_key(unit, around, asked[rules], hints.get(unit.path, ()))
     return Memory(traces, tuple(units), keys, full=full).recall()

@@ -317,7 +317,8 @@ class Reviewer:
         )
         memory = Memory(self.traces)
         if self.model is not None and not wishes.plan_only:
-            memory = open_memory(self.traces, questions, units, effort, full=wishes.full)
+            terms = f"{place_of(change.pull)} {effort}"
+            memory = open_memory(self.traces, questions, units, terms, full=wishes.full)
         ledger = ledger.mark(memory.found, UnitState.REVIEWED, ALREADY_REVIEWED)
         chunks, too_large = questions.split(ledger.planned, questions.budget)
         caps = (policy.per_review_usd, wishes.max_cost_usd)
@@ -582,6 +583,11 @@ def is_doubtful(one: Weighed) -> bool:
 def is_loud(one: Weighed) -> bool:
     """Tell whether it is a model's finding that will be told as major or above."""
     return one.placed.finding.by_model and one.severity.rank >= Severity.MAJOR.rank
+
+
+def place_of(pull: PullRequest | None) -> str:
+    """Name a pull request by numbers, which no renaming changes; a change without one by none."""
+    return f"{pull.ref.repository_id}#{pull.ref.number}" if pull else "-"
 
 
 def ids(units: Sequence[Unit]) -> list[str]:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from app.core.findings import MAX_FINDINGS, Severity
 from app.core.ledger import ALREADY_REVIEWED, Conclusion, UnitState
-from app.core.policy import Effort
+from app.core.policy import Effort, Policy
 from app.core.prompts import Answer, Fault, FaultKind, Prompt, Reply
 from app.core.review import Result, receipt
-from app.pipeline import Gate, Wishes
+from app.pipeline import Change, Gate, Wishes
 from app.ports import ModelInfo
 from sandbox.models import Planted
-from tests.fakes import BASE, HEAD, INFO, FakeAnalyzers, FakeModel, FakeTraces, Tree, say
-from tests.test_pipeline import Town, analyzed
+from tests.fakes import BASE, HEAD, INFO, REF, FakeAnalyzers, FakeModel, FakeTraces, Tree, say
+from tests.test_pipeline import Town, analyzed, large
 
 CALM = "".join(f"calm_{number} = {number}\n" for number in range(40))
 SHAKY = {r"/ len\(": "Division by zero on an empty list", r"= None\[": "Nothing is no list"}
@@ -165,6 +165,27 @@ def test_a_full_review_takes_nothing_and_keeps_what_it_finds() -> None:
     third = town(AFTER, first.traces)
     assert third.examine().findings == ()
     assert third.asked == []
+
+
+def test_what_was_said_of_another_pull_request_is_not_taken() -> None:
+    traces = FakeTraces()
+    for number, asked in ((7, True), (8, True), (7, False)):
+        one = town(AFTER, traces)
+        pull = replace(one.pulls.pull, ref=replace(REF, number=number))
+        change = Change(one.code.diff(BASE, HEAD), BASE, HEAD, one.code, pull)
+        one.reviewer.examine(change, Policy(), Wishes(), "run")
+        assert (one.asked != []) == asked
+
+
+def test_a_brief_is_of_the_whole_change_whatever_is_asked_about() -> None:
+    base, head = large("one", "two", "three")
+    first = Town(base, {**base, "one.py": head["one.py"]})
+    first.examine()
+    second = Town(base, head, traces=first.traces)
+    second.examine()
+    assert second.tasks[:3] == ["brief", "review", "review"]
+    for name in ("one.py", "two.py", "three.py"):
+        assert name in second.asked[0].messages[1].content
 
 
 def test_a_plan_neither_takes_nor_keeps() -> None:

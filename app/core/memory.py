@@ -63,14 +63,14 @@ _KEPT: Final = TypeAdapter(list[_Kept])
 def unit_key(unit: Unit, around: Slice, asked: str, hints: Sequence[Finding]) -> str:
     """Name a unit with all that an answer about it rests on.
 
-    ``asked`` stands for the rest of the prompt and for who answers it; of the ``hints`` those on
-    the unit's lines count.
+    ``asked`` stands for the rest of the prompt and for who answers it; of the ``hints`` about its
+    file those on the unit's lines count.
     """
     tags = _tags(unit)
     told = [
         (tags[hint.first], hint.title, hint.source, hint.rule)
         for hint in hints
-        if hint.path == unit.path and hint.first in tags
+        if hint.first in tags
     ]
     shown = _TAG.sub("", render_unit(unit, around))
     return _digest("unit", asked, unit.id, unit.kind, unit.old_path, shown, told)

@@ -133,6 +133,7 @@ class Pace:
     tend: float = 15.0
     grace: float = 15.0
     poll: float = 0.5
+    poll_model: float = 0.1
     reviews: int = 4
     chores: int = 4
     model: int = 8
@@ -263,12 +264,15 @@ class Desk:
             polling_interval_sec=pace.poll,
         )
         client.register_queue(
-            CHORES, worker_concurrency=pace.chores, polling_interval_sec=pace.poll
+            CHORES,
+            worker_concurrency=pace.chores,
+            partition_worker_concurrency=max(1, pace.chores // 2),
+            polling_interval_sec=pace.poll,
         )
         client.register_queue(
             MODEL,
             worker_concurrency=pace.model,
-            polling_interval_sec=pace.poll / 2,
+            polling_interval_sec=pace.poll_model,
         )
         self._client = client
 
@@ -286,6 +290,16 @@ class Desk:
         return self._client
 
     # looked at
+
+    def watch_model(self, *, closely: bool) -> None:
+        """Look for requests to the model often, on every worker, or seldom.
+
+        Each look costs some milliseconds, and only a review that runs makes requests.
+        """
+        queue = self.client.retrieve_queue(MODEL)
+        seconds = self._pace.poll_model if closely else 2 * self._pace.poll
+        if queue is not None and queue.polling_interval_sec != seconds:
+            queue.set_polling_interval_sec(seconds)
 
     def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
@@ -551,16 +565,14 @@ class Desk:
     def _schedule(self, connection: sa.Connection, job: Job) -> None:
         """Keep a job and enqueue the workflow of its current try."""
         self._store.save_job(connection, job)
-        is_review = job.kind is JobKind.REVIEW
         options: EnqueueOptions = {
             "workflow_name": JOB_WORKFLOW,
-            "queue_name": REVIEWS if is_review else CHORES,
+            "queue_name": REVIEWS if job.kind is JobKind.REVIEW else CHORES,
+            "queue_partition_key": f"installation-{job.installation_id}",
             "workflow_id": job.workflow_id,
             "app_version": WORKFLOWS_VERSION,
             "workflow_timeout": self._pace.deadline,
         }
-        if is_review:
-            options["queue_partition_key"] = f"installation-{job.installation_id}"
         delay = job.due_at - self._clock()
         if delay > 0:
             options["delay_seconds"] = delay
@@ -847,6 +859,7 @@ class Jobs:
     def _perform(self, work: Work, job: Job) -> RunResult:
         match job.kind:
             case JobKind.REVIEW:
+                self.desk.watch_model(closely=True)
                 return work.review(_REVIEW.validate_json(job.payload), job.run_id)
             case JobKind.COMMAND:
                 work.command(_COMMAND.validate_json(job.payload), job.run_id, self.desk)
@@ -876,6 +889,8 @@ class Jobs:
         self._settle_lost()
         if self._repairs:
             self.desk.order_repair(self._started_at)
+        if not self.desk.count_jobs().get(JobState.RUNNING):
+            self.desk.watch_model(closely=False)
         self._forget()
 
     def _take_over(self) -> None:

@@ -44,7 +44,7 @@ from app.errors import (
     HostUnavailable,
     SettingsError,
 )
-from app.jobs import Desk, Jobs, Outcome, Pace, Work
+from app.jobs import MODEL, Desk, Jobs, Outcome, Pace, Work
 from tests.postgres import make_database, running_postgres
 
 SENDER = Person(7, "ann")
@@ -561,13 +561,30 @@ def test_one_installation_with_many_pulls_leaves_room_for_another(engine: sa.Eng
             return RunResult(JobState.DONE)
 
         bench.worker.on_review = slow
-        for number in range(1, 11):
+        for number in range(1, 51):
             bench.accept(review(ref=replace(REF, number=number)))
         bench.start()
         until(lambda: bench.worker.reviewed == [A])
         bench.accept(small)
         bench.wait(small.key)
         assert bench.worker.reviewed[:2] == [A, B]
+
+
+def test_one_installation_with_many_commands_leaves_room_for_another(tmp_path: Path) -> None:
+    with opened(open_engine(tmp_path), replace(FAST, chores=2)) as bench:
+        small = replace(command(99), ref=PullRef(12, "p/r", 1, 100))
+
+        def slow(request: CommandRequest, _desk: Desk) -> None:
+            if request != small:
+                until(lambda: small in bench.worker.commanded)
+
+        bench.worker.on_command = slow
+        for number in range(1, 51):
+            bench.accept(command(number))
+        bench.start()
+        until(lambda: bool(bench.worker.commanded))
+        bench.accept(small)
+        bench.wait(small.key)
 
 
 # commands
@@ -790,6 +807,28 @@ def test_of_all_workers_one_repairs_every_ten_minutes(engine: sa.Engine) -> None
 
 
 @on_both
+def test_requests_to_the_model_are_looked_for_often_only_while_a_review_runs(bench: Bench) -> None:
+    def interval() -> float:
+        queue = bench.jobs.desk.client.retrieve_queue(MODEL)
+        assert queue is not None
+        return queue.polling_interval_sec
+
+    def look(_request: ReviewRequest) -> RunResult:
+        bench.jobs.tend()
+        seen.append(interval())
+        return RunResult(JobState.DONE)
+
+    seen: list[float] = []
+    bench.worker.on_review = look
+    bench.jobs.tend()
+    assert interval() == 2 * FAST.poll
+    bench.start()
+    bench.accept(review())
+    bench.wait(review().key)
+    assert seen == [FAST.poll_model]
+    until(lambda: interval() == 2 * FAST.poll)
+
+
 def test_old_deliveries_and_workflows_are_forgotten(engine: sa.Engine) -> None:
     now = [time.time()]
     with opened(engine, clock=lambda: now[0]) as bench:

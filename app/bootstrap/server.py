@@ -17,10 +17,12 @@ from app.adapters.durable import DurableModel, durable
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.checks import GitHubChecks
 from app.adapters.github.marks import Marks
+from app.adapters.github.quota import Pace as WritePace
 from app.adapters.github.quota import Watch
 from app.adapters.github.repair import GitHubRepair
 from app.adapters.metrics import Metrics
 from app.adapters.store import Store, WorkerLocks, open_engine
+from app.adapters.turns import SharedTurns
 from app.answers import Answers
 from app.bootstrap.hosts import build_host
 from app.bootstrap.parts import (
@@ -68,6 +70,7 @@ class Office:
             key,
             settings.github_api_url,
             watch=Watch(self.metrics.count_github, self.metrics.note_remaining),
+            pace=WritePace(turns=SharedTurns(self._store).prepare().open),
         )
         self._checks = GitHubChecks(self._access)
         self._marks = Marks(derive_key("marks", key))

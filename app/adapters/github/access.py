@@ -160,7 +160,9 @@ class GitHubApp:
 
     def _quota(self, installation_id: int) -> Quota:
         told = partial(self.site.watch.remaining, installation_id)
-        return Quota(self.site.clock, self.site.sleep, self._pace, told)
+        shared = self._pace.turns
+        turns = partial(shared, installation_id) if shared else None
+        return Quota(self.site.clock, self.site.sleep, self._pace, told, turns)
 
 
 class GitHubToken:

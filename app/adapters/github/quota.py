@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
 from app.adapters.github.limits import (
     SECONDARY_WAIT_S,
@@ -39,17 +39,52 @@ class Watch:
     remaining: Callable[[int, float], None] = lambda _installation, _left: None
 
 
+@dataclass(slots=True)
+class Turns:
+    """When an installation wrote in the last hour, and until when it is to write less or nothing.
+
+    Times are seconds by the clock that ``now`` was read from; mutable, for whoever holds it open.
+    """
+
+    now: float = 0.0
+    writes: list[float] = field(default_factory=list)
+    slow_until: float = 0.0
+    blocked_until: float = 0.0
+
+
+OpenTurns = Callable[[], AbstractContextManager[Turns]]
+"""Opens the turns of one installation; everybody else waits until they are closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast one installation may write; GitHub's limits are the default."""
+    """How fast one installation may write; GitHub's limits are the default.
+
+    ``turns`` opens an installation's turns that all workers share; without it they are this
+    process's own.
+    """
 
     seconds_between: float = SECONDS_BETWEEN_WRITES
     per_minute: int = WRITES_PER_MINUTE
     per_hour: int = WRITES_PER_HOUR
+    turns: Callable[[int], AbstractContextManager[Turns]] | None = None
+
+
+def turns_of_process(clock: Clock) -> OpenTurns:
+    """Keep turns for all threads of this process alone."""
+    turns, lock = Turns(), threading.Lock()
+
+    @contextmanager
+    def opened() -> Iterator[Turns]:
+        with lock:
+            turns.now = clock()
+            yield turns
+
+    return opened
 
 
 class Quota:
-    """The pace of one installation, for all threads of this process."""
+    """The pace of one installation: calls for all threads of this process, writes for its turns."""
 
     def __init__(
         self,
@@ -57,16 +92,19 @@ class Quota:
         sleep: Sleep,
         pace: Pace = Pace(),
         remaining: Callable[[float], None] = lambda _left: None,
+        turns: OpenTurns | None = None,
     ) -> None:
-        """Count for one installation; ``remaining`` is told how many requests GitHub leaves it."""
+        """Count for one installation; ``remaining`` is told how many requests GitHub leaves it.
+
+        Without ``turns`` to share nobody but this process writes.
+        """
+        self._turns = turns or turns_of_process(clock)
         self._told = remaining
         self._clock = clock
         self._sleep = sleep
         self._pace = pace
         self._lock = threading.Lock()
-        self._writes: deque[float] = deque()
         self._blocked_until = 0.0
-        self._slow_until = 0.0
         self._penalties = 0
         self._remaining = self._limit = 1.0
         self._reset = 0.0
@@ -88,14 +126,17 @@ class Quota:
 
     def take_write(self) -> None:
         """Wait for a turn to write. Raises HostLimited when it is far away."""
-        now = self._clock()
-        with self._lock:
-            turn = self._next_turn(now)
-            if turn - now > LONGEST_WAIT_S:
-                raise HostLimited("our own pace for writes is used up", retry_after=turn - now)
-            self._writes.append(turn)
-        if turn > now:
-            self._sleep(turn - now)
+        with self._turns() as turns:
+            blocked = turns.blocked_until - turns.now
+            wait = self._next_turn(turns) - turns.now
+            if blocked <= 0 and wait <= LONGEST_WAIT_S:
+                turns.writes.append(turns.now + wait)
+        if blocked > 0:
+            raise HostLimited("GitHub's rate limit is not yet over", retry_after=blocked)
+        if wait > LONGEST_WAIT_S:
+            raise HostLimited("our own pace for writes is used up", retry_after=wait)
+        if wait > 0:
+            self._sleep(wait)
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Remember the rate limit that an answer tells of; GraphQL has one of its own."""
@@ -122,27 +163,31 @@ class Quota:
         Secondary limits in a row double the wait:
         https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
         """
-        now = self._clock()
-        wait = limited.retry_after
+        now, wait = self._clock(), limited.retry_after
         with self._lock:
-            if self._remaining > 0:
+            secondary = self._remaining > 0
+            if secondary:
                 if self._penalties:
                     longer = SECONDARY_WAIT_S * 2 ** min(self._penalties, LONGEST_PENALTY)
                     wait = max(wait, longer)
                 self._penalties += 1
-                self._slow_until = now + HOUR
             self._blocked_until = max(self._blocked_until, now + wait)
+        with self._turns() as turns:
+            turns.blocked_until = max(turns.blocked_until, turns.now + wait)
+            if secondary:
+                turns.slow_until = turns.now + HOUR
         return HostLimited(limited.message, retry_after=wait)
 
-    def _next_turn(self, now: float) -> float:
-        while self._writes and self._writes[0] <= now - HOUR:
-            self._writes.popleft()
-        slow = 2 if now < self._slow_until else 1
-        turns = [now]
-        if self._writes:
-            turns.append(self._writes[-1] + self._pace.seconds_between * slow)
+    def _next_turn(self, turns: Turns) -> float:
+        """Return when the next write may be, and forget what is more than an hour old."""
+        now = turns.now
+        turns.writes[:] = [at for at in turns.writes if at > now - HOUR]
+        slow = 2 if now < turns.slow_until else 1
+        times = [now]
+        if turns.writes:
+            times.append(turns.writes[-1] + self._pace.seconds_between * slow)
         for limit, span in ((self._pace.per_minute, MINUTE), (self._pace.per_hour, HOUR)):
             most = max(limit // slow, 1)
-            if len(self._writes) >= most:
-                turns.append(self._writes[-most] + span)
-        return max(turns)
+            if len(turns.writes) >= most:
+                times.append(turns.writes[-most] + span)
+        return max(times)

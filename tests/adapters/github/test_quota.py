@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.github.quota import Quota
+from app.adapters.github.quota import Quota, turns_of_process
 from app.errors import HostLimited
 from tests.adapters.github.conftest import Time
 
@@ -106,3 +106,16 @@ def test_new_work_leaves_a_tenth_of_the_hour_alone(remaining: int, *, free: bool
         assert limited.value.retry_after == 1800
         time.now += 1801
         quota.check(spare=True)
+
+
+def test_a_pause_that_github_asked_another_worker_for_holds_our_writes_too() -> None:
+    time = Time()
+    turns = turns_of_process(time)
+    ours, theirs = (Quota(time, time.sleep, turns=turns) for _ in range(2))
+    theirs.punish(HostLimited("slow down", retry_after=60))
+    with pytest.raises(HostLimited) as limited:
+        ours.take_write()
+    assert limited.value.retry_after == 60
+    time.now += 61
+    times = _write_times(time, ours, 3)
+    assert times[1] - times[0] == 2

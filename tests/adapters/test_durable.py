@@ -36,7 +36,7 @@ from app.jobs import MODEL, WORKFLOWS_VERSION, Jobs, Work
 from app.jobs import Pace as JobPace
 from app.ports import ModelInfo, OnReply
 
-FAST = JobPace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
+FAST = JobPace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02, poll_model=0.02)
 REQUEST = ReviewRequest(PullRef(11, "o/r", 5, 99), "a" * 40, "0" * 40, "opened", Person(7, "ann"))
 DELIVERY = Delivery("00000000-0000-0000-0000-000000000001", "pull_request", "opened", REQUEST)
 

@@ -20,7 +20,7 @@ def crash_points(folder: Path) -> list[str]:
         name.value
         for path in sorted(folder.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "crash.at"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"crash.at", "self._at"}
         for name in node.args
         if isinstance(name, ast.Constant) and isinstance(name.value, str)
     ]

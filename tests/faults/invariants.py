@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -62,9 +62,11 @@ def check_invariants(
     check_heads(calls)
     check_patience(calls)
     check_paid_once(world, asked_again)
-    check_secrets(world)
+    check_secrets(world, {f"{call.method} {call.path}": call.body for call in calls})
     for _ in range(restarts):
         check_restart(world)
+    if restarts:
+        check_secrets(world, kept(world))
 
 
 def query(world: World, text: str) -> list[tuple[Any, ...]]:
@@ -193,20 +195,22 @@ def asked_to_wait(call: Call) -> float:
     return 0.0
 
 
-def check_secrets(world: World) -> None:
-    """No secret of ours stands anywhere, and nobody was sent elsewhere."""
+def check_secrets(world: World, said: Mapping[str, bytes]) -> None:
+    """No secret of ours stands in what was said, and nobody was sent elsewhere."""
     assert world.canary.hits == 0
     stage = world.stage
     secrets = {stage.app.webhook_secret, stage.model.key, *world.github.tokens}
     secrets.add(stage.app.private_key.splitlines()[LINE_OF_KEY])
-    places = {f"{call.method} {call.path}": call.body for call in world.github.calls}
-    places |= {
-        str(path): path.read_bytes()
-        for path in [*stage.folder.rglob("*.log"), *stage.folder.rglob("postil.db*")]
-    }
-    for place, data in places.items():
+    for place, data in said.items():
         found = [secret for secret in secrets if secret.encode() in data]
         assert not found, f"{place} holds {found}"
+
+
+def kept(world: World) -> dict[str, bytes]:
+    """Read what the servers keep: the log and the database."""
+    folder = world.stage.folder
+    paths = [*folder.rglob("*.log"), *folder.rglob("postil.db*")]
+    return {str(path): path.read_bytes() for path in paths}
 
 
 def check_restart(world: World) -> None:

@@ -25,7 +25,6 @@ from dbos import DBOS, DBOSConfig
 from fastapi import FastAPI
 
 from app import jobs
-from app.adapters.crash import at
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.transport import Timeouts
 from app.adapters.log import RedactingFormatter
@@ -172,7 +171,7 @@ class World:
     def wait_until_done(self) -> None:
         """Wait until every job has ended, letting time pass whenever nothing else is left to do."""
         self.github.settle(LIMIT_S)
-        until(self._is_done, LIMIT_S, lambda: f"not done: {self.stage.jobs()}", 0.01)
+        until(self._is_done, LIMIT_S, lambda: f"not done: {self.stage.jobs()}", 0.02)
 
     def _is_done(self) -> bool:
         with closing(sqlite3.connect(self.database)) as connection:
@@ -183,18 +182,20 @@ class World:
 
     def pass_time(self) -> None:
         """Put the clock to when something is due next, unless something is under way now."""
-        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            rows = connection.execute(WAITING).fetchall()
-            asked = [row for row in rows if row[0] == "postil_ask"]
-            waiting = asked or rows
-            due = [row[2] for row in waiting if row[1] == "DELAYED"]
-            if due and len(due) == len(waiting):
-                early = min(due) - int(time.time() * 1000)
-                if early > 0:
+        with closing(sqlite3.connect(self.database)) as connection:
+            early = self._early(connection)
+            if early > 0:
+                with connection:
                     connection.execute(SOONER, [early])
-                    self.time.jump(early / 1000)
-            connection.execute("COMMIT")
+                self.time.jump(early / 1000)
+
+    def _early(self, connection: sqlite3.Connection) -> int:
+        """Return the milliseconds until something is due; 0 when something is under way."""
+        rows = connection.execute(WAITING).fetchall()
+        waiting = [row for row in rows if row[0] == "postil_ask"] or rows
+        if not waiting or any(row[1] != "DELAYED" for row in waiting):
+            return 0
+        return int(min(row[2] for row in waiting) - time.time() * 1000)
 
     def about(self, repository: Repository, since: int = 0) -> list[Call]:
         """Return the calls about a repository, oldest first."""
@@ -225,7 +226,7 @@ def hurried(clock: Time, **pace: float) -> Iterator[None]:
     """Let servers that are built meanwhile go by this clock and look for work all the time."""
 
     def quick(**facts: Any) -> Pace:  # noqa: ANN401 - the pace's own fields
-        return Pace(**{"poll": 0.02, "tend": 0.2, "grace": 0.0, **pace, **facts})
+        return Pace(**{"poll": 0.03, "tend": 0.2, "grace": 0.0, **pace, **facts})
 
     hasty = partial(
         GitHubApp, clock=clock, sleep=clock.sleep, timeouts=Timeouts(silence=1.0, whole=3.0)
@@ -233,12 +234,12 @@ def hurried(clock: Time, **pace: float) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "GitHubApp", hasty)
         patch.setattr(parts, "AnalyzerSuite", NoTools)
-        patch.setattr(parts, "Jobs", partial(Jobs, clock=clock, at=at))
+        patch.setattr(parts, "Jobs", partial(Jobs, clock=clock))
         patch.setattr(parts, "Pace", quick)
         patch.setattr(
             parts, "Repairs", lambda hub, runs, _clock, halted: Repairs(hub, runs, clock, halted)
         )
-        listening = partial(DBOSConfig, notification_listener_polling_interval_sec=0.02)
+        listening = partial(DBOSConfig, notification_listener_polling_interval_sec=0.2)
         patch.setattr(jobs, "DBOSConfig", listening)
         yield
 

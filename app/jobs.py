@@ -708,6 +708,14 @@ class Desk:
         log.error("a job is dead", extra={"job": job.key, "reason": reason})
         return JobState.DEAD
 
+    def renew(self, job: Job) -> None:
+        """Begin a job anew whose workflow none of these workers can run."""
+        with self._store.begin() as connection:
+            fresh = self._current(connection, job.key, job.tries)
+            if fresh is not None:
+                again = replace(fresh, state=JobState.QUEUED, attempts=0)
+                self._schedule(connection, _rearmed(fresh, again))
+
     def _requeue(self, job: Job, due_at: float) -> str:
         with self._store.begin() as connection:
             fresh = self._current(connection, job.key, job.tries)
@@ -887,6 +895,7 @@ class Jobs:
             log.error("another worker has this one's id", extra={"worker": self._worker_id})
         self._take_over()
         self._settle_lost()
+        self._renew()
         if self._repairs:
             self.desk.order_repair(self._started_at)
         if not self.desk.count_jobs().get(JobState.RUNNING):
@@ -931,6 +940,30 @@ class Jobs:
                 self.desk.give_up(job, "its time was up")
             else:
                 self.desk.try_again(job, "its workflow was lost")
+
+    def _renew(self) -> None:
+        """Begin anew what waits for a worker of another version: an upgrade leaves nothing behind.
+
+        Where such a worker still runs it finds nothing to do: the job's row names the new try.
+        """
+        foreign = {
+            workflow.workflow_id
+            for workflow in self.desk.client.list_workflows(
+                status=["ENQUEUED", "DELAYED"],
+                queue_name=[REVIEWS, CHORES],
+                load_input=False,
+                load_output=False,
+            )
+            if workflow.app_version != WORKFLOWS_VERSION
+        }
+        if not foreign:
+            return
+        with self._store.begin() as connection:
+            active = self._store.list_jobs(connection, states=(JobState.QUEUED, JobState.RUNNING))
+        for job in active:
+            if job.workflow_id in foreign:
+                self.desk.renew(job)
+        self.desk.client.cancel_workflows(list(foreign))
 
     def _forget(self) -> None:
         """Delete what no longer serves anybody; recorded steps hold parts of the code."""

@@ -547,6 +547,22 @@ def test_a_job_whose_workflow_was_lost_is_tried_again(bench: Bench) -> None:
     assert bench.wait(review().key).tries == 2
 
 
+@on_both
+def test_an_upgrade_leaves_no_job_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.WORKFLOWS_VERSION", "0")
+    waiting = replace(review(B), ref=replace(REF, number=6))
+    bench.accept(review())
+    bench.accept(waiting)
+    bench.accept(command())
+    assert bench.jobs.desk.begin(review().key, 1) is not None
+    monkeypatch.undo()
+    bench.start()
+    for key in (review().key, waiting.key, command().key):
+        bench.wait(key)
+    assert sorted(bench.worker.reviewed) == [A, B]
+    assert bench.job(review().key).generation == 2
+
+
 # fairness
 
 

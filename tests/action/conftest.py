@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.adapters.github.quota import Quota
 from sandbox.github import GitHub, Installation, Pull, Repository, User
 from sandbox.github import shapes as github_shapes
 from sandbox.models import ModelServer, Planted
@@ -90,6 +91,11 @@ class Job:
             for one in self.pull.review_comments
             if one.author.user is bot
         ]
+
+
+@pytest.fixture(autouse=True)
+def _no_second_between_two_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quota, "take_write", lambda _: None)
 
 
 @pytest.fixture

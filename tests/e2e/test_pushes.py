@@ -9,10 +9,11 @@ from tests.pushes import Stage as Play
 
 EAGER = (
     "import sys; from functools import partial; from app.__main__ import main; "
-    "from app.bootstrap import server; server.Pace = partial(server.Pace, quiet=0.0); "
+    "from app.bootstrap import server; from app.adapters.github.quota import Quota; "
+    "server.Pace = partial(server.Pace, quiet=0.0); Quota.take_write = lambda _: None; "
     "sys.argv[1:] = ['serve']; main()"
 )
-"""``postil serve`` that waits for no further push."""
+"""``postil serve`` that waits neither for a further push nor between two writes."""
 
 
 def test_what_stands_is_never_asked_or_said_again(stage: Stage) -> None:
@@ -21,10 +22,14 @@ def test_what_stands_is_never_asked_or_said_again(stage: Stage) -> None:
         prepare(home)
         stage.github.install(stage.app, home.owner)
         play = Play(stage.github, home, stage.user("robin"), stage.user("alice"))
-        environ = {"POSTIL_BASE_URL": model.base_url, "POSTIL_API_KEY": model.key}
+        environ = {
+            "POSTIL_BASE_URL": model.base_url,
+            "POSTIL_API_KEY": model.key,
+            "OPENAI_LOG": "debug",
+        }
         said: set[str] = set()
         closed: set[str] = set()
-        with stage.serving(environ, ("-c", EAGER)):
+        with stage.serving(environ, ("-c", EAGER)) as server:
             for step in STEPS:
                 heard = len(model.seen)
                 step.happen(play)
@@ -37,3 +42,6 @@ def test_what_stands_is_never_asked_or_said_again(stage: Stage) -> None:
                 assert play.closed() == closed, step.name
                 assert play.told() == {*step.tells.split()}, step.name
         assert model.refusals == ()
+    log = server.log.read_text()
+    assert log.count("reviewed ") == len(STEPS)
+    assert "nonce" not in log, "the client library logs prompts when it is asked to"

@@ -23,7 +23,7 @@ MAX_BYTES: Final = 64 * 1024
 class StoredApp(BaseModel):
     """An App as it is kept; ``api_url`` names the GitHub it lives on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_url: str
     id: int = Field(gt=0)

@@ -273,6 +273,30 @@ def test_the_state_is_good_once_and_only_the_newest(site: Site) -> None:
     assert len(site.done) == 1
 
 
+@pytest.mark.parametrize("query", ["", "&state="])
+def test_nothing_is_expected_before_the_form_was_sent(site: Site, query: str) -> None:
+    site.enter()
+    assert site.get(f"/setup/done?code={'a' * 40}{query}").status_code == 400
+    assert site.github.called("POST") == []
+
+
+def test_only_an_address_on_our_github_is_linked(site: Site) -> None:
+    site.enter()
+    back = site.register()
+    (app,) = site.github.apps.values()
+    told = {
+        "id": app.id,
+        "slug": "postil",
+        "html_url": f"{site.github.address.origin}.evil.example/apps/postil",
+        "pem": app.private_key,
+        "webhook_secret": app.webhook_secret,
+    }
+    site.github.inject(Fault("POST", "/conversions", status=201, body=told))
+    page = site.get(back)
+    assert page.status_code == 200
+    assert "href" not in page.text
+
+
 @pytest.mark.parametrize("code", ["", "short", "..%2F..%2Fapp", "a%20b%20c%20d%20e", "a" * 200])
 def test_what_is_no_code_never_reaches_github(site: Site, code: str) -> None:
     site.enter()

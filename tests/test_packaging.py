@@ -77,7 +77,9 @@ def test_the_wheel_is_small_and_holds_what_is_read_at_run_time(wheel: Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     prompts = {f"app/prompts/{path.name}" for path in (ROOT / "prompts").glob("*.j2")}
     assert prompts
-    assert names >= prompts | {"app/adapters/models/providers.toml", "app/action.py"}
+    pages = {f"app/web/templates/{path.name}" for path in (ROOT / "app/web/templates").iterdir()}
+    assert len(pages) > 1
+    assert names >= prompts | pages | {"app/adapters/models/providers.toml", "app/action.py"}
     assert not [name for name in names if name.startswith(("tests", "sandbox", "bench"))]
 
 

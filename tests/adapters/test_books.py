@@ -179,7 +179,7 @@ def test_two_workers_with_two_hundred_prompts_take_the_quotas_floor_and_meet_no_
 ) -> None:
     time = workers.time = VirtualTime()
     with ModelServer("novita", rpm=30, clock=time.clock) as server:
-        model = build(server, time=time, concurrency=16)
+        model = build(server, time=time)
         paces = [workers.pace(model.quota) for _ in range(2)]
         replies = play(time, model, paces, [make_prompt()] * 200)
 
@@ -194,7 +194,7 @@ def test_two_workers_keep_a_quota_of_tokens_together(workers: Workers) -> None:
     time = workers.time = VirtualTime()
     prompts = [make_prompt("R1 +| " + "x" * 3800, max_tokens=200)] * 200
     with ModelServer("novita", rpm=300, tpm=20_000, clock=time.clock) as server:
-        model = build(server, time=time, concurrency=16, change=quota(rpm=300, tpm=20_000))
+        model = build(server, time=time, concurrency=8, change=quota(rpm=300, tpm=20_000))
         paces = [workers.pace(model.quota) for _ in range(2)]
         replies = play(time, model, paces, prompts)
 
@@ -209,7 +209,7 @@ def test_without_a_shared_book_two_workers_ask_twice_as_much_as_they_may() -> No
     """The stand-in sees it: what the other tests promise is not true by itself."""
     time = VirtualTime()
     with ModelServer("novita", rpm=30, clock=time.clock) as server:
-        model = build(server, time=time, concurrency=16)
+        model = build(server, time=time)
         paces = [Pace(model.quota, Memory(time.clock).open) for _ in range(2)]
         play(time, model, paces, [make_prompt()] * 80)
     assert server.limited > 0

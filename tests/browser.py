@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 MISSING = "Chromium is missing: install Debian's package chromium, as .ci/run does"
 REQUIRED = "POSTIL_REQUIRE_CHROMIUM"
-SCREENSHOTS = Path(__file__).resolve().parents[1] / "build" / "screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "artifacts" / "screenshots"
 LIMIT_MS = 20_000
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +50,13 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    with GitHub() as github:
+    with open_house(tmp_path) as opened:
+        yield opened
+
+
+@contextmanager
+def open_house(folder: Path, prefix: str = "") -> Iterator[House]:
+    with GitHub(prefix=prefix) as github:
         app = github.create_app(
             permissions=dict(APP_PERMISSIONS), events=APP_EVENTS, webhook_url=HOOK
         )
@@ -61,7 +68,7 @@ def house(tmp_path: Path) -> Iterator[House]:
             github_app_id=app.id,
             github_private_key=app.private_key,
             webhook_secrets=(app.webhook_secret,),
-            data_dir=tmp_path / "data",
+            data_dir=folder / "data",
         )
         yield House(github, app, repository, installation, settings)
 
@@ -79,6 +86,15 @@ def test_a_healthy_server_has_no_red_line(house: House) -> None:
     for secret in house.settings.secrets:
         assert secret not in report.text
     assert house.github.unexpected == []
+
+
+def test_an_enterprise_server_is_looked_at_the_same_way(tmp_path: Path) -> None:
+    with open_house(tmp_path, prefix="/api/v3") as house:
+        assert {note.subject for note in house.examine().notes if not note.well} <= {"model"}
+        house.app.events = APP_EVENTS[1:]
+        page = f"{house.github.address.origin}/settings/apps/postil/permissions"
+        assert house.text("events", well=False) == f"missing: pull_request: change it at {page}"
+        assert house.github.unexpected == []
 
 
 def test_missing_and_superfluous_permissions_are_named(house: House) -> None:

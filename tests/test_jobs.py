@@ -601,6 +601,7 @@ def test_one_installation_with_many_commands_leaves_room_for_another(tmp_path: P
         until(lambda: bool(bench.worker.commanded))
         bench.accept(small)
         bench.wait(small.key)
+        assert bench.worker.commanded.index(small) == 1
 
 
 # commands

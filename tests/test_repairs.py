@@ -255,6 +255,19 @@ def test_a_completed_check_is_left_as_it_is(workshop: Workshop) -> None:
     assert workshop.scene.writes() == before
 
 
+def test_a_check_that_an_outage_kept_open_is_closed_when_it_is_over(workshop: Workshop) -> None:
+    request = workshop.request()
+    workshop.begin(request)
+    workshop.desk.cancel(request.ref)
+    fault = workshop.scene.inject("PATCH", "/check-runs/", status=503, times=None)
+    for _ in range(8):
+        workshop.repair()
+    assert open_runs(workshop)
+    fault.times = 0
+    workshop.repair()
+    assert open_runs(workshop) == []
+
+
 def test_a_run_that_ended_before_the_window_is_not_looked_at_for_ever(workshop: Workshop) -> None:
     request = workshop.request()
     workshop.begin(request)

@@ -60,9 +60,10 @@ def test_no_thread_waits_long_inside_a_call() -> None:
     quota = Quota(time, lambda _: None)
     for _ in range(21):
         quota.take_write()
-    with pytest.raises(HostLimited) as limited:
-        quota.take_write()
-    assert limited.value.retry_after > 20
+    for _ in range(2):  # what is refused takes no turn
+        with pytest.raises(HostLimited) as limited:
+            quota.take_write()
+        assert limited.value.retry_after == 21
 
 
 def test_a_secondary_limit_halves_the_pace_for_an_hour() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 from github.Requester import Requester
 
+from app.adapters.github.reading import GitHubPulls
 from app.adapters.github.together import MOMENT_S, WIDTH, Kept, both, side_by_side
 from tests.adapters.github.conftest import Fact, Scene, Time
 
@@ -65,5 +66,9 @@ def test_no_two_calls_share_a_requester(scene: Scene, monkeypatch: pytest.Monkey
         return send(self, *args, **facts)
 
     monkeypatch.setattr(Requester, "requestJson", remember)
-    scene.fetch()
-    assert len({id(one) for one in used}) == len(used) == len(["a token", "a pull"])
+    pulls = GitHubPulls(scene.access())
+    for _ in range(3):
+        pulls.fetch_pull(scene.ref)
+    assert (
+        len({id(one) for one in used}) == len(used) == len(["a token", "a pull", "again", "again"])
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -23,6 +24,7 @@ def _serve(settings: Settings, role: str) -> int:
 def _act() -> int:
     from app.action import run as act  # noqa: PLC0415 - PyGithub starts slowly
 
+    logging.disable(logging.INFO)  # a step's log is for people: no library tells of its calls there
     return act(os.environ)
 
 

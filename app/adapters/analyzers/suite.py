@@ -17,6 +17,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,7 +68,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerSuite:
-    """Every analyzer, one after the other; ``timeout`` is in seconds, for each of them."""
+    """Every analyzer, side by side; ``timeout`` is in seconds, for each of them."""
 
     timeout: float = 60.0
     tools: Sequence[Tool] = TOOLS
@@ -76,8 +77,9 @@ class AnalyzerSuite:
         """Run every tool that knows the files; findings may stand on any line of them."""
         texts, notes = _select(files)
         heard: list[Heard] = []
-        for tool in self.tools:
-            said = _run_tool(tool, texts, self.timeout)
+        with ThreadPoolExecutor(max(1, len(self.tools))) as pool:
+            results = [pool.submit(_run_tool, tool, texts, self.timeout) for tool in self.tools]
+        for said in (result.result() for result in results):
             heard += said.heard
             notes += said.notes
         return AnalyzersReport(_findings(heard), tuple(notes))

@@ -366,10 +366,10 @@ class Store:
 
     def save_answers(self, texts: Mapping[str, str]) -> None:
         """Keep texts by key, in the place of what was kept there."""
-        now = time.time()
-        with self.begin() as connection:
-            for key, text in texts.items():
-                self._upsert(connection, _answers, {"key": key, "text": text, "kept_at": now})
+        rows = [{"key": key, "text": texts[key], "kept_at": time.time()} for key in sorted(texts)]
+        if rows:
+            with self.begin() as connection:
+                connection.execute(self._upserts[_answers], rows)
 
     def save_run(self, run_id: str, record: str) -> None:
         """Keep a finished run's JSON report."""

@@ -17,10 +17,6 @@ from typing import Final
 
 from app.core.pull import PullRequest
 
-_RECORD: Final = 65_535
-"""Characters of a text that may hold a record. GitHub takes no more of a check run's text:
-https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
-
 _RECORD: Final = re.compile(r"<!-- postil:record:1 ([0-9a-f]{64}) ([A-Za-z0-9+/]{4,}={0,2}) -->")
 _AROUND: Final = len("<!-- postil:record:1   -->") + 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from app.core.findings import MAX_FINDINGS, Severity
 from app.core.ledger import ALREADY_REVIEWED, Conclusion, UnitState
 from app.core.policy import Effort, Policy
-from app.core.prompts import Answer, Fault, FaultKind, Prompt, Reply
+from app.core.prompts import Answer, Fault, FaultKind, Prompt, Reply, Templates
 from app.core.review import Result, receipt
 from app.pipeline import Change, Gate, Wishes
 from app.ports import ModelInfo
@@ -21,6 +22,7 @@ from sandbox.models import Planted
 from tests.fakes import BASE, HEAD, INFO, REF, FakeAnalyzers, FakeModel, FakeTraces, Tree, say
 from tests.test_pipeline import Town, analyzed, large
 
+ROOT = Path(__file__).resolve().parents[1]
 CALM = "".join(f"calm_{number} = {number}\n" for number in range(40))
 SHAKY = {r"/ len\(": "Division by zero on an empty list", r"= None\[": "Nothing is no list"}
 MEAN = "def mean(xs):\n    return sum(xs) / len(xs)\n"
@@ -155,6 +157,18 @@ def test_all_that_an_answer_rests_on_is_asked_about_when_it_changes(
     result = second.examine(make(second))
     assert tuple(path for path in ASKED if f"## file: {path}" in shown(second)) == asked
     assert len({one.fingerprint for one in result.findings if one.placed.finding.by_model}) >= 2
+
+
+def test_other_words_of_ours_are_asked_with() -> None:
+    first = town(AFTER)
+    first.examine()
+    texts = {path.name: path.read_text() for path in (ROOT / "prompts").glob("*.j2")}
+    texts["rules.j2"] += "\nLook twice.\n"
+    second = town(AFTER, first.traces)
+    change = Change(second.code.diff(BASE, HEAD), BASE, HEAD, second.code)
+    reviewer = replace(second.reviewer, templates=Templates(texts))
+    reviewer.examine(change, Policy(), Wishes(), "run")
+    assert "review" in second.tasks
 
 
 def test_a_full_review_takes_nothing_and_keeps_what_it_finds() -> None:

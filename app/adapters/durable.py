@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -27,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors
 from app.adapters import crash
-from app.adapters.models.pace import Pace
+from app.adapters.models.pace import CROWDED, Pace
 from app.adapters.models.scheduler import Attempt, Round, Taken, settle
 from app.core.job import Halted
 from app.core.money import Usage
@@ -43,6 +44,8 @@ POLL: Final = 0.05
 """Seconds between two looks at requests that run."""
 GLANCE: Final = 0.5
 """Seconds between two looks at whether the job still is to go on, while nothing runs."""
+YIELD: Final = 1.5 * CROWDED
+"""Seconds for which a job now and then leaves a place to others, who wait for one to come free."""
 
 
 def _never() -> bool:
@@ -253,7 +256,7 @@ class DurableModel:
             asked=self._asked(run_id),
         )
         running: dict[str, int] = {}
-        start_at = 0.0
+        start_at, turns = 0.0, itertools.count(1)
         while round_.waits or running:
             if self._halted():
                 raise Halted
@@ -261,7 +264,8 @@ class DurableModel:
                 delay = self._start(round_, running)
                 start_at = math.inf if delay is None else time.time() + delay
             if self._collect(job, round_, running):
-                start_at = 0.0
+                yields = next(turns) % self._pace.quota.concurrency == 0
+                start_at = time.time() + YIELD if yields else 0.0
             else:
                 time.sleep(POLL if running else min(max(start_at - time.time(), 0.0), GLANCE))
         return round_.replies

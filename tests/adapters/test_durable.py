@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -23,7 +24,7 @@ from dbos import DBOS
 
 from app.adapters.books import Books
 from app.adapters.durable import ASK_WORKFLOW, DurableModel, decode, durable, encode
-from app.adapters.models.pace import Pace, Quota
+from app.adapters.models.pace import CROWDED, Pace, Quota
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.core.events import Delivery, Person, ReviewRequest
@@ -314,6 +315,22 @@ def test_requests_wait_for_their_place_in_the_quota_and_no_more_run_than_may(ben
     bench.run()
     assert max(peaks) == 2
     assert sent[5] - sent[0] > 0.9
+
+
+def test_a_job_leaves_its_place_free_for_long_enough_that_another_one_sees_it(
+    bench: Bench,
+) -> None:
+    sent: list[float] = []
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        asking.ask_all([prompt(f"p{n}") for n in range(3)])
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.on_ask = lambda _prompt: sent.append(time.monotonic())
+    asking = bench.start(Quota(concurrency=1))
+    bench.run()
+    assert min(later - one for one, later in itertools.pairwise(sent)) > CROWDED
 
 
 def test_prompts_for_which_the_quota_leaves_no_time_are_not_waited_for(bench: Bench) -> None:

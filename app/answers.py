@@ -12,6 +12,8 @@ from app.core.pull import PullRequest
 from app.ports import Conversation, Desk, PullRequests
 
 PRIVATE = "`{verb}` needs write access to this repository."
+FOCUSED = "`/review` with a wish needs write access to this repository; `/review` alone does not."
+"""Each new wish asks about everything again, and its words reach the model."""
 VERDICTS = {
     Verdict.RUNNING: "A review of this commit is under way.",
     Verdict.DONE: "This commit was reviewed already; `/review full` reviews all of it again.",
@@ -57,8 +59,8 @@ class Answers:
         """Carry out one command; the text is what remains to be said about it."""
         if isinstance(command, Misuse):
             return command.answer
-        if not writer and command.verb is not Verb.REVIEW:
-            return PRIVATE.format(verb=command.verb)
+        if not writer and (command.verb is not Verb.REVIEW or command.focus):
+            return FOCUSED if command.focus else PRIVATE.format(verb=command.verb)
         if command.verb in {Verb.REVIEW, Verb.FULL}:
             return self._review(command, request, pull, desk)
         if command.verb is Verb.HELP:

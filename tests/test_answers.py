@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from app.answers import Answers
+from app.answers import FOCUSED, Answers
 from app.core.commands import HELP, parse_command
 from app.core.events import AUTO, FULL, CommandRequest, CommentPlace, Person, ReviewRequest
 from app.core.job import Verdict
@@ -76,6 +76,13 @@ def test_the_author_may_ask_for_a_review_and_for_nothing_else() -> None:
     assert len(thread.desk.armed) == 1
     thread.comment("/postil pause", AUTHOR)
     assert thread.reply == PRIVATE.format("pause")
+
+
+def test_an_author_without_rights_has_no_wishes() -> None:
+    thread = Thread()
+    thread.comment("/review look at the queries", AUTHOR)
+    assert thread.reply == FOCUSED
+    assert thread.desk.armed == []
     assert thread.desk.paused == []
 
 

@@ -10,8 +10,6 @@ from tests.faults.world import World
 Calls = Counter[str]
 HOME = "/repos/{owner}/{repo}/"
 GIT = "/{owner}/{repo}.git/"
-TOKEN = "POST token"
-SAID = "POST graphql"
 NAMES = {"/app/installations/{number}/access_tokens": "token", "/graphql": "graphql"}
 
 
@@ -37,12 +35,11 @@ GET pulls/{number}/files
 """Everything up to the first question to the model."""
 END = calls("""
 POST graphql
-GET pulls/{number}
 POST pulls/{number}/reviews
 PATCH check-runs/{run}
 """)
 """Everything after the last answer."""
-PLAIN = calls(TOKEN) + BEGIN + END
+PLAIN = calls("POST token") + BEGIN + END
 """A small review with one comment."""
 
 

@@ -1,0 +1,306 @@
+"""Reviews in bad weather: what goes wrong is left to a seed, and what must hold holds after all.
+
+A seed is one test: ``pytest tests/faults/test_random.py -k 'weather[17]'`` is one of them again,
+call by call.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.adapters import crash
+from app.adapters.github.access import GitHubApp
+from app.adapters.github.marks import Marks
+from app.adapters.github.transport import Timeouts
+from app.adapters.models.scheduler import Attempt, PacedModel
+from app.bootstrap.hosts import build_host
+from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, derive_key
+from app.core.prompts import Prompt, Reply
+from app.core.pull import PullRef
+from app.errors import HostLimited, PostilError
+from app.jobs import FINAL
+from app.pipeline import Finished, Host, Reviewer, Wishes
+from app.ports import ModelInfo, OnReply
+from app.settings import Settings
+from sandbox.github import Fault, GitHub, Pull, Repository
+from sandbox.models import Act, ModelServer, Planted
+from sandbox.models.server import Seen
+from tests.e2e.conftest import BUG, Stage
+from tests.fakes import FakeCode, FakeTraces
+from tests.faults.invariants import (
+    SEEN_TO,
+    changes,
+    check_heads,
+    check_patience,
+    check_said,
+    check_secrets,
+)
+from tests.faults.world import Canary, NoTools, Time, World, fault
+
+SEEDS = range(200)
+RATES = (0.05, 0.15, 0.35)
+MOST_TRIES = 12
+MOST_ASKED = 8
+LIMIT = {"message": "You have exceeded a secondary rate limit."}
+Facts = dict[str, Any]
+ANYWHERE: Sequence[Facts] = (
+    {"status": 500},
+    {"status": 502},
+    {"reset": True},
+    {"status": 200, "body": "<html>Unicorn!</html>"},
+    {"status": 429, "headers": {"Retry-After": "7"}},
+    {"status": 403, "body": LIMIT},
+    {"status": 401},
+)
+READS: Sequence[Facts] = (*ANYWHERE, {"cut_after_bytes": 20}, {"status": 200, "body": "[]"})
+WRITES: Sequence[Facts] = (
+    *ANYWHERE,
+    {"apply": 1, "status": 502},
+    {"apply": 1, "reset": True},
+    {"apply": 1, "status": 201, "body": ""},
+    {"apply": 1, "cut_after_bytes": 5},
+)
+REVIEWS: Sequence[Facts] = (*WRITES, {"status": 422})
+ACTS: Sequence[Act] = (
+    Act(status=500),
+    Act(status=529),
+    Act(status=429, headers={"Retry-After": "3"}),
+    Act(cut=10),
+    Act(finish=None),
+    Act(answer="Looks good to me!"),
+    Act(answer=None),
+)
+READ_ONLY = r"/graphql$|/access_tokens$"
+QUICK = b"[review]\neffort = 'quick'\n"
+OLD = b"def mean(xs):\n    return 0\n"
+
+
+class Killed(BaseException):
+    """The process ends here, as far as this test can end it."""
+
+
+@dataclass(slots=True)
+class Weather:
+    """Decides by a seed what goes wrong the nth time something happens; ``log`` says what did."""
+
+    seed: int
+    log: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def strikes(self, where: str, ways: int) -> int | None:
+        """Return which of the ways something goes wrong this time, if any."""
+        with self.lock:
+            self.counts[where] += 1
+            dice = random.Random(f"{self.seed} {where} {self.counts[where]}")  # noqa: S311 - weather
+            rate = RATES[self.seed % len(RATES)]
+            if dice.random() >= rate:
+                return None
+            way = dice.randrange(ways)
+            self.log.append(f"{where} #{self.counts[where]}: {way}")
+            return way
+
+    def on_github(self, method: str, path: str) -> Fault | None:
+        if ".git/" in path:
+            return None
+        place = re.sub(r"[0-9a-f]{40}|\d+", "*", path)
+        writes = REVIEWS if path.endswith("/reviews") else WRITES
+        ways = READS if method == "GET" or re.search(READ_ONLY, path) else writes
+        way = self.strikes(f"{method} {place}", len(ways))
+        return None if way is None else Fault(method, "", **ways[way])
+
+    def on_model(self, seen: Seen) -> Act | None:
+        way = self.strikes(f"model {len(seen.messages)}", len(ACTS))
+        return None if way is None else ACTS[way]
+
+    def on_point(self, name: str) -> None:
+        if self.strikes(name, 1) is not None:
+            raise Killed
+
+
+@dataclass(slots=True)
+class Hasty:
+    """Asks one prompt after the other and never waits; what was answered is not asked again."""
+
+    model: PacedModel
+    time: Time
+    kept: dict[str, Reply] = field(default_factory=dict)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.model.info
+
+    def ask_all(
+        self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
+    ) -> tuple[Reply, ...]:
+        replies = tuple(map(self.ask, prompts))
+        for index, reply in enumerate(replies):
+            if on_reply is not None:
+                on_reply(index, reply)
+        return replies
+
+    def ask(self, prompt: Prompt) -> Reply:
+        key = f"{prompt.key}:{prompt.nonce}"
+        step: Attempt | Reply = Attempt(prompt)
+        while key not in self.kept and isinstance(step, Attempt):
+            self.time.jump(step.wait)
+            step = self.model.next_step(step, self.model.ask_once(step.prompt), 600.0)
+            if not isinstance(step, Attempt):
+                self.kept[key] = step
+        return self.kept[key]
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Reviews pull requests of one repository with the real parts, in this thread."""
+
+    world: World
+    home: Repository
+    access: GitHubApp
+    reviewer: Reviewer
+    traces: FakeTraces
+    weather: list[Weather]
+    folder: Path
+    code: FakeCode = field(default_factory=lambda: FakeCode({}))
+
+    def open_pull(self, seed: int) -> Pull:
+        text = f"def mean_{seed}(xs):\n    return sum(xs) / len(xs)\n\n\nshare = {seed} / len(xs)\n"
+        with self.world.github.quietly():
+            pull = self.world.stage.open_pull(
+                self.home, {"weather.py": text.encode()}, branch=f"seed-{seed}"
+            )
+        self.code.trees[pull.base_sha] = {"weather.py": OLD, ".postil.toml": QUICK}
+        self.code.trees[pull.head_sha] = {"weather.py": text.encode()}
+        return pull
+
+    def key(self, pull: Pull) -> str:
+        return f"review:{self.home.id}:{pull.number}:{pull.head_sha}:auto"
+
+    def host(self) -> Host:
+        marks = Marks(derive_key("marks", self.world.stage.app.private_key.strip()))
+        return replace(
+            build_host(self.access, marks, self.folder), open_code=lambda _pull: self.code
+        )
+
+    def review(self, pull: Pull) -> bool:
+        """Make one try of the job, and tell whether it has come to an end."""
+        (installation,) = self.world.github.installations_on(self.home)
+        ref = PullRef(self.home.id, self.home.full_name, pull.number, installation.id)
+        key = self.key(pull)
+        try:
+            done = self.reviewer.review(
+                self.host(), ref, pull.head_sha, key=key, run_id=key, wishes=Wishes()
+            )
+        except HostLimited as limited:
+            self.world.time.jump(limited.retry_after)
+        except FINAL:
+            return True
+        except PostilError:
+            self.world.time.jump(10)
+        except Killed:
+            return False
+        else:
+            assert isinstance(done, Finished)
+            return True
+        return False
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    folder, time, canary = tmp_path_factory.mktemp("weather"), Time(), Canary()
+    weather: list[Weather] = []
+
+    def act(seen: Seen) -> Act | None:
+        return weather[-1].on_model(seen) if weather else None
+
+    brain = Planted({r"/ len\(": BUG})
+    with GitHub() as github, ModelServer("openai-compatible", brain=brain, script=act) as model:
+        github.clock = time
+        app = github.create_app()
+        stage = Stage(github, model, app, folder)
+        world = World(stage, time, canary)
+        home = world.create_repository("acme/weather", {"weather.py": OLD})
+        built = build_chosen_model(Settings.read(stage.choice_of_model()), ModelWish())
+        assert built is not None
+        traces = FakeTraces()
+        access = GitHubApp(
+            app.id,
+            app.private_key,
+            github.url,
+            clock=time,
+            sleep=time.sleep,
+            timeouts=Timeouts(silence=2.0, whole=5.0),
+        )
+        reviewer = build_reviewer(Hasty(built, time), traces, NoTools(), secret="a seed")
+        yield Workshop(world, home, access, reviewer, traces, weather, folder)
+    canary.close()
+
+
+@fault(
+    "Anything at all, at random, two hundred times: GitHub, the model and the process itself",
+    "what was found is said once, the check run is closed, nobody is called early or twice",
+)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_review_in_bad_weather(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    weather = Weather(seed)
+    try:
+        review_in(weather, workshop, monkeypatch)
+    except AssertionError as error:
+        error.add_note(f"again: pytest tests/faults/test_random.py -k 'weather[{seed}]'")
+        error.add_note("\n".join(weather.log))
+        raise
+
+
+def check_closed(workshop: Workshop, pull: Pull, record: dict[str, Any]) -> None:
+    """There is one check run, completed, and it calls nothing reviewed that was not."""
+    key = workshop.key(pull)
+    runs = [one for one in workshop.home.check_runs if one.external_id == key]
+    assert [run.status for run in runs] == ["completed"]
+    states = {unit["state"] for unit in record["ledger"]["units"]}
+    assert (runs[0].conclusion == "success") == (states <= SEEN_TO)
+
+
+def review_in(weather: Weather, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, traces = workshop.world, workshop.traces
+    github, model = world.github, world.stage.model
+    since, asked = len(github.calls), len(model.seen)
+    pull = workshop.open_pull(weather.seed)
+
+    github.script.weather = weather.on_github
+    workshop.weather[:] = [weather]
+    monkeypatch.setattr(crash, "at", weather.on_point)
+    tries = 0
+    while tries < MOST_TRIES and not workshop.review(pull):
+        tries += 1
+
+    world.calm()
+    workshop.weather.clear()
+    monkeypatch.undo()
+    world.time.jump(3600)
+    while not workshop.review(pull):
+        tries += 1
+    record = json.loads(traces.runs[workshop.key(pull)])
+    check_said(world, pull, [record])
+    check_closed(workshop, pull, record)
+    calls = github.calls[since:]
+    check_heads(calls)
+    check_patience(calls)
+    check_secrets(world, {f"{call.method} {call.path}": call.body for call in calls})
+    times = Counter(seen.prompt for seen in model.seen[asked:])
+    assert max(times.values()) <= MOST_ASKED
+
+    before = [call for call in changes(github.calls) if call.method == "POST"]
+    assert workshop.review(pull)
+    assert [call for call in changes(github.calls) if call.method == "POST"] == before

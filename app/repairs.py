@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from app.core.events import ReviewRequest
@@ -147,11 +148,10 @@ class Repairs:
                     log.info(
                         "closed a check that was left open", extra={"job": closing.request.key}
                     )
-            except (HostInvalid, HostMissing):
-                continue  # the commit is gone, and its check with it
             except HostError as error:
-                _put_off(closing.request.key, error)
-                complete = False
+                if not _is_final(error):
+                    _put_off(closing.request.key, error)
+                    complete = False
         if complete:
             desk.note_repair(replace(notes, closings=began))
 
@@ -214,6 +214,12 @@ class Repairs:
 def _window(last: float | None, now: float, first: float) -> float:
     """Return since when to look: from the last success on, or as far as a first time goes."""
     return max(now - first if last is None else last - OVERLAP, now - LONGEST)
+
+
+def _is_final(error: HostError) -> bool:
+    """Tell whether asking again changes nothing: the commit is gone, or we may not write to it."""
+    forbidden = isinstance(error, HostRefused) and error.status == HTTPStatus.FORBIDDEN
+    return forbidden or isinstance(error, HostInvalid | HostMissing)
 
 
 def _put_off(what: str, error: HostError) -> None:

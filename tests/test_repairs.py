@@ -268,6 +268,22 @@ def test_a_check_that_an_outage_kept_open_is_closed_when_it_is_over(workshop: Wo
     assert open_runs(workshop) == []
 
 
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_a_check_that_nothing_can_close_is_not_asked_about_for_ever(
+    workshop: Workshop, status: int
+) -> None:
+    request = workshop.request()
+    workshop.begin(request)
+    workshop.desk.cancel(request.ref)
+    workshop.scene.inject("PATCH", "/check-runs/", status=status, times=None)
+    for _ in range(4):
+        workshop.repair()
+    tried = len(workshop.scene.github.called("PATCH", "/check-runs/"))
+    for _ in range(3):
+        workshop.repair()
+    assert len(workshop.scene.github.called("PATCH", "/check-runs/")) == tried > 0
+
+
 def test_a_run_that_ended_before_the_window_is_not_looked_at_for_ever(workshop: Workshop) -> None:
     request = workshop.request()
     workshop.begin(request)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Protocol, TypeVar, cast, get_args, get_type_hints
 
 from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
@@ -242,18 +242,19 @@ class DurableModel:
     ) -> tuple[Reply, ...]:
         """Ask every prompt; in a job, each request in its own workflow."""
         job = DBOS.workflow_id
-        if job is None:
+        if job is None or not prompts:
             return self._model.ask_all(prompts, on_reply)
         run_id = job.rpartition(".")[0]
+        calls = [f"{run_id}:{prompt.key}:{prompt.nonce}" for prompt in prompts]
         round_ = Round(
             prompts,
-            [f"{run_id}:{prompt.key}:{prompt.nonce}" for prompt in prompts],
+            calls,
             on_reply or (lambda _index, _reply: None),
             pace=self._pace,
             info=self.info,
             clock=time.time,
             end=self._until(job),
-            asked=self._asked(run_id),
+            asked=self._asked(run_id, calls),
         )
         running: dict[str, int] = {}
         start_at, turns = 0.0, itertools.count(1)
@@ -277,12 +278,12 @@ class DurableModel:
         until: float = self._local.until
         return until
 
-    def _asked(self, run_id: str) -> frozenset[str]:
+    def _asked(self, run_id: str, calls: Sequence[str]) -> frozenset[str]:
         """Return what this run asked before it was interrupted."""
-        found = self._client().list_workflows(
-            workflow_id_prefix=f"{run_id}:", name=ASK_WORKFLOW, load_input=False, load_output=False
-        )
-        return frozenset(workflow.workflow_id for workflow in found)
+        look = partial(self._client().list_workflows, load_input=False, load_output=False)
+        if not look(workflow_ids=[f"{call}:1" for call in calls]):
+            return frozenset()  # as nearly always: a search by prefix reads the whole table
+        return frozenset(found.workflow_id for found in look(workflow_id_prefix=f"{run_id}:"))
 
     def _start(self, round_: Round, running: dict[str, int]) -> float | None:
         """Enqueue what may be asked now; return the seconds until more may."""
@@ -303,7 +304,8 @@ class DurableModel:
             workflow_ids=[job, *running], status=_ENDED, load_input=False
         )
         if any(workflow.workflow_id == job for workflow in ended):
-            self._abandon(list(running))
+            if running:
+                self._abandon(list(running))
             raise dbos_error.DBOSWorkflowCancelledError(
                 f"{job} was cancelled while it asked the model"
             )

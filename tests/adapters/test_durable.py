@@ -24,7 +24,7 @@ from dbos import DBOS
 
 from app.adapters.books import Books
 from app.adapters.durable import ASK_WORKFLOW, DurableModel, decode, durable, encode
-from app.adapters.models.pace import CROWDED, Pace, Quota
+from app.adapters.models.pace import CROWDED, Pace, Pause, Quota
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.core.events import Delivery, Person, ReviewRequest
@@ -415,6 +415,28 @@ def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench
     assert client.list_workflows(name=ASK_WORKFLOW, status=active) == []
     assert bench.model.asked == ["p0"]
     assert bench.state() is JobState.CANCELLED
+
+
+def test_a_job_that_waits_for_the_service_is_cancelled_as_well(bench: Bench) -> None:
+    waits, ended = threading.Event(), threading.Event()
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        with Books(bench.store).open("service") as book:
+            book.write_pause(Pause("", book.now + 100.0))
+        waits.set()
+        try:
+            asking.ask_all([prompt("one")])
+        finally:
+            ended.set()
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    asking = bench.start()
+    bench.jobs.desk.accept(DELIVERY)
+    assert waits.wait(20)
+    bench.jobs.desk.cancel(REQUEST.ref)
+    assert ended.wait(20)
+    assert bench.model.asked == []
 
 
 def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Path) -> None:

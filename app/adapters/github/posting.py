@@ -35,7 +35,7 @@ from app.core.identity import Said
 from app.core.markdown import clip, code_span, neutralise
 from app.core.pull import PullRef, PullRequest
 from app.core.review import CheckReport, Comment, Review
-from app.errors import HostError, HostInvalid, HostMissing, HostRefused
+from app.errors import HostInvalid, HostMissing, HostRefused
 from app.ports import Posted
 
 PENDING = "PENDING"
@@ -55,10 +55,10 @@ class GitHubReviews:
     def read_ahead(self, pull: PullRequest) -> None:
         """Look for our check runs, and who we are, before either is asked for.
 
-        What fails is read in its turn.
+        What is refused is read in its turn. Raises HostUnavailable, HostLimited.
         """
         client, app_id = self._access.client(pull.ref), self._access.app_id
-        with suppress(HostError):
+        with suppress(HostRefused, HostMissing, HostInvalid):
             runs, _ = both(
                 lambda: checks.our_runs(client, app_id, pull.ref, pull.head_sha),
                 lambda: self._access.identity(pull.ref),

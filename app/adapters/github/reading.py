@@ -19,7 +19,7 @@ from app.adapters.github.talk import Talk
 from app.adapters.github.together import Kept, side_by_side
 from app.core.diff import ChangeKind, RawFile
 from app.core.pull import PullRef, PullRequest
-from app.errors import HostError, HostMissing, HostUnavailable
+from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
 from app.ports import RawDiff
 
 NEW_PULL_PAUSES = (1.0, 2.0, 2.0)
@@ -85,8 +85,11 @@ class GitHubPulls:
         return _fetch(client, ref)
 
     def read_ahead(self, pull: PullRequest) -> None:
-        """Read the changed files before they are asked for; what fails is read in its turn."""
-        with suppress(HostError):
+        """Read the changed files before they are asked for; what is refused is read in its turn.
+
+        Raises HostUnavailable, HostLimited: it was tried often enough.
+        """
+        with suppress(HostRefused, HostMissing, HostInvalid):
             files = _list_files(self._access.client(pull.ref), pull)
             self._just.files.keep(pull, files)
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters.github.client import READ_PAUSES
 from app.adapters.github.marks import Marks
 from app.adapters.github.posting import GitHubReviews
-from app.adapters.github.reading import GitHubPulls, JustRead
+from app.adapters.github.reading import PAGE_SIZES, GitHubPulls, JustRead
 from app.adapters.github.together import MOMENT_S
 from app.bootstrap.hosts import build_host
 from app.core.diff import ChangeKind
 from app.core.review import Review
+from app.errors import HostUnavailable
 from app.pipeline import Host
 from sandbox.github.http import Reply, Request
 from tests.adapters.github.conftest import JOB, Scene, name, report
@@ -128,6 +130,15 @@ def test_what_could_not_be_read_ahead_is_read_in_its_turn(scene: Scene, tmp_path
     _review(scene, build_host(scene.access(), Marks(KEY), tmp_path, posts=True), scene.review(1))
     assert scene.lines_said() == [1]
     assert len(scene.repository.check_runs) == 1
+
+
+def test_what_is_down_is_not_tried_twice_as_often(scene: Scene, tmp_path: Path) -> None:
+    down = scene.inject("GET", "/files$", times=None, status=502)
+    with pytest.raises(HostUnavailable):
+        _review(
+            scene, build_host(scene.access(), Marks(KEY), tmp_path, posts=True), scene.review(1)
+        )
+    assert down.hits == len(PAGE_SIZES) * (1 + len(READ_PAUSES))
 
 
 def test_a_head_that_moved_or_a_look_long_ago_is_asked_for_anew(scene: Scene) -> None:

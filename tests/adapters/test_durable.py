@@ -121,15 +121,27 @@ class SlowModel:
         return reply
 
 
+class Patient(Pace):
+    """Looks for a free place only when a request of its own ended."""
+
+    def claim(self, name: str, model: str, tokens: int) -> float | Fault:
+        wait = super().claim(name, model, tokens)
+        return 60.0 if wait == CROWDED else wait
+
+
 def durable_model(
-    model: SlowModel, store: Store, jobs: Jobs, quota: Quota | None = None
+    model: SlowModel,
+    store: Store,
+    jobs: Jobs,
+    quota: Quota | None = None,
+    kind: type[Pace] = Pace,
 ) -> DurableModel:
     """Wire a model as the server does."""
     books = Books(store).prepare()
     return DurableModel(
         model,
         lambda: jobs.desk.client,
-        Pace(quota or Quota(concurrency=8), partial(books.open, "service")),
+        kind(quota or Quota(concurrency=8), partial(books.open, "service")),
         queue=MODEL,
         version=WORKFLOWS_VERSION,
         halted=lambda: jobs.halted,
@@ -146,8 +158,8 @@ class Bench:
         JobState.DONE
     )
 
-    def start(self, quota: Quota | None = None) -> DurableModel:
-        asking = durable_model(self.model, self.store, self.jobs, quota)
+    def start(self, quota: Quota | None = None, kind: type[Pace] = Pace) -> DurableModel:
+        asking = durable_model(self.model, self.store, self.jobs, quota, kind)
         self.jobs.start(self.work)
         return asking
 
@@ -328,7 +340,7 @@ def test_a_job_leaves_its_place_free_for_long_enough_that_another_one_sees_it(
 
     bench.review = review
     bench.model.on_ask = lambda _prompt: sent.append(time.monotonic())
-    asking = bench.start(Quota(concurrency=1))
+    asking = bench.start(Quota(concurrency=1), Patient)
     bench.run()
     assert min(later - one for one, later in itertools.pairwise(sent)) > CROWDED
 

@@ -292,7 +292,7 @@ def test_a_pull_that_is_closed(house: World, *, told_of: bool) -> None:
         with house.github.quietly():
             pull.close()
 
-    house.inject("GET", "/pulls/1/files$", then=close)
+    house.inject("POST", "/check-runs$", then=close)
     pull = house.stage.open_pull(house.create_repository(f"acme/closed-{told_of}".lower()))
     house.wait_until_done()
     run = check(pull)
@@ -380,7 +380,7 @@ def test_a_missing_permission(house: World, where: str) -> None:
 
 @fault("The token expires in the middle", "another is made once, and the call repeated")
 def test_a_token_that_expires(house: World) -> None:
-    house.inject("GET", "/pulls/1/files$", then=house.github.expire_tokens)
+    house.inject("POST", "/check-runs$", then=house.github.expire_tokens)
     pull = review(house, "expired")
     check_reviewed(pull)
     check_calls(house, pull.repository, PLAIN + calls("POST token\nPOST graphql"))

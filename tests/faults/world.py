@@ -25,9 +25,11 @@ from dbos import DBOS, DBOSConfig
 from fastapi import FastAPI
 
 from app import jobs
+from app.adapters.books import Books
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.transport import Timeouts
 from app.adapters.log import RedactingFormatter
+from app.adapters.turns import SharedTurns
 from app.bootstrap import server as parts
 from app.bootstrap.server import Office
 from app.jobs import Jobs, Pace
@@ -239,6 +241,8 @@ def hurried(clock: Time, **pace: float) -> Iterator[None]:
         patch.setattr(
             parts, "Repairs", lambda hub, runs, _clock, halted: Repairs(hub, runs, clock, halted)
         )
+        for books in (SharedTurns, Books):
+            patch.setattr(parts, books.__name__, partial(books, clock=lambda _: clock()))
         listening = partial(DBOSConfig, notification_listener_polling_interval_sec=0.2)
         patch.setattr(jobs, "DBOSConfig", listening)
         yield

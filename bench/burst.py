@@ -81,6 +81,7 @@ def letter(town: Town, pull: Pull) -> Letter:
     }
     payload = town.github.addressed(told, installation, pull.repository, pull.author)
     delivery = town.github.postman.prepare(town.app, "pull_request", payload)
+    delivery.status, delivery.status_code = "OK", 202  # else it is asked for again as a lost one
     return delivery.body, dict(delivery.headers)
 
 

@@ -62,6 +62,7 @@ class Town:
         with running_server(self.app, self.github.url, folder, chosen) as started:
             server = replace(started, address=f"http://127.0.0.1:{port}")
             wait_until_ready(server)
+            self.app.webhook_url = f"{server.address}/webhook"
             yield server
 
 

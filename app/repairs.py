@@ -16,6 +16,7 @@ from app.core.events import ReviewRequest
 from app.core.job import Closing, Halted, JobState
 from app.core.pull import PullRef, PullRequest
 from app.core.repair import (
+    FIRST_PULLS,
     ChangedPull,
     FailedDelivery,
     Heard,
@@ -31,13 +32,9 @@ from app.errors import HostError, HostInvalid, HostMissing, HostRefused
 
 log = logging.getLogger(__name__)
 
-HOUR: Final = 3600.0
-DAY: Final = 24 * HOUR
+DAY: Final = 24 * 3600.0
 OVERLAP: Final = 300.0
 """Read twice at the border of two repairs: lists lag behind, and clocks differ."""
-FIRST_PULLS: Final = HOUR
-"""How far the first repair looks back: older pull requests wait for their next event."""
-FIRST_DELIVERIES: Final = DAY
 LONGEST: Final = 3 * DAY
 """How far any repair looks back; GitHub can't send older deliveries again
 (docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks)."""
@@ -115,13 +112,15 @@ class Repairs:
 
     def run(self, desk: Desk) -> None:
         """Repair what can be reached, and remember how far it came."""
+        if desk.recall_repair() == RepairNotes():
+            desk.note_repair(RepairNotes.first(self.clock()))
         self._redeliver(desk)
         self._close_left_open(desk)
         self._catch_up(desk)
 
     def _redeliver(self, desk: Desk) -> None:
         began, notes = self.clock(), desk.recall_repair()
-        since = _window(notes.deliveries, began, FIRST_DELIVERIES)
+        since = _window(notes.deliveries, began)
         resent = {guid: one for guid, one in notes.resent.items() if one.at > began - LONGEST}
         try:
             for one in choose_resent(self.missed.failed_deliveries(since), resent):
@@ -141,7 +140,7 @@ class Repairs:
     def _close_left_open(self, desk: Desk) -> None:
         began, notes = self.clock(), desk.recall_repair()
         complete = True
-        for closing in desk.ended_runs(_window(notes.closings, began, FIRST_PULLS)):
+        for closing in desk.ended_runs(_window(notes.closings, began)):
             self._go_on()
             try:
                 if self.checks.close(closing):
@@ -156,17 +155,22 @@ class Repairs:
             desk.note_repair(replace(notes, closings=began))
 
     def _catch_up(self, desk: Desk) -> None:
+        began, notes = self.clock(), desk.recall_repair()
         try:
             installations = self.missed.installations()
         except HostError as error:
             _put_off("installations", error)
             return
+        new = min(notes.installed, began - FIRST_PULLS)
+        known = {one: notes.pulls.get(one, new) for one in installations}
+        away = {one: at for one, at in notes.pulls.items() if at > began - LONGEST}
+        notes = replace(notes, installed=began, pulls={**away, **known})
+        desk.note_repair(notes)
         for installation_id in installations:
-            began, notes = self.clock(), desk.recall_repair()
-            since = _window(notes.pulls.get(installation_id), began, FIRST_PULLS)
-            if self._walk(desk, installation_id, since):
-                recent = {one: at for one, at in notes.pulls.items() if at > began - LONGEST}
-                desk.note_repair(replace(notes, pulls={**recent, installation_id: began}))
+            began = self.clock()
+            if self._walk(desk, installation_id, _window(notes.pulls[installation_id], began)):
+                notes = replace(notes, pulls={**notes.pulls, installation_id: began})
+                desk.note_repair(notes)
 
     def _walk(self, desk: Desk, installation_id: int, since: float) -> bool:
         """Look at every changed pull of an installation; False when something could not be read."""
@@ -211,9 +215,9 @@ class Repairs:
             raise Halted
 
 
-def _window(last: float | None, now: float, first: float) -> float:
-    """Return since when to look: from the last success on, or as far as a first time goes."""
-    return max(now - first if last is None else last - OVERLAP, now - LONGEST)
+def _window(last: float, now: float) -> float:
+    """Return since when to look: from the last success on, but not for ever."""
+    return max(last - OVERLAP, now - LONGEST)
 
 
 def _is_final(error: HostError) -> bool:

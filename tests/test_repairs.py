@@ -15,7 +15,7 @@ from app.adapters.github.repair import GitHubRepair
 from app.adapters.store import Store, open_engine
 from app.core.events import ReviewRequest
 from app.core.job import Halted, Job, JobState, RunResult, Verdict
-from app.core.repair import ask_for
+from app.core.repair import RepairNotes, ask_for
 from app.jobs import Desk, Pace
 from app.repairs import DAY, LOST, OVERLAP, Repairs
 from sandbox.github import CheckRun, checks
@@ -24,7 +24,7 @@ from tests.adapters.github.conftest import NEW, Scene, scene
 
 __all__ = ["scene"]
 PACE = Pace(quiet=0.0)
-TEN_MINUTES = 600.0
+TEN_MINUTES, HOUR = 600.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Workshop:
     access: GitHubApp
     repairs: Repairs
 
-    def repair(self) -> None:
-        """Repair, ten minutes after the last time; what was told of meanwhile arrived."""
-        self.later(TEN_MINUTES)
+    def repair(self, after: float = TEN_MINUTES) -> None:
+        """Repair so long after the last time; what was told of meanwhile arrived."""
+        self.later(after)
         for one in self.scene.github.deliveries:
             one.status = "OK" if one.status == "not sent" else one.status
         self.desk.order_repair()
@@ -260,8 +260,8 @@ def test_a_check_that_an_outage_kept_open_is_closed_when_it_is_over(workshop: Wo
     workshop.begin(request)
     workshop.desk.cancel(request.ref)
     fault = workshop.scene.inject("PATCH", "/check-runs/", status=503, times=None)
-    for _ in range(8):
-        workshop.repair()
+    for _ in range(3):
+        workshop.repair(HOUR)
     assert open_runs(workshop)
     fault.times = 0
     workshop.repair()
@@ -337,7 +337,7 @@ def test_a_delivery_that_can_no_longer_be_sent_keeps_nothing_up(workshop: Worksh
     workshop.scene.inject("POST", "/attempts", status=422)
     workshop.repair()
     assert attempts(workshop, second) == 2
-    assert workshop.desk.recall_repair().deliveries is not None
+    assert workshop.desk.recall_repair().deliveries == workshop.scene.time.now
 
 
 # outages
@@ -364,15 +364,40 @@ def test_what_an_outage_hid_is_found_by_the_next_repair_however_late(
     workshop.scene.github.settle()
     fault = workshop.scene.inject("GET", pattern, status=503, times=None)
     with caplog.at_level(logging.WARNING):
-        for _ in range(8):
+        for _ in range(2):
             before = remembers(workshop.desk.recall_repair())
-            workshop.repair()
+            workshop.repair(HOUR)
             assert remembers(workshop.desk.recall_repair()) == before
     assert "the next one covers it" in caplog.text
     fault.times = 0
     workshop.repair()
     assert workshop.job(workshop.request().key).state is JobState.QUEUED
     assert remembers(workshop.desk.recall_repair()) != before
+
+
+@pytest.mark.parametrize("pattern", ["/app/installations$", "/repos/acme/shop/pulls"])
+def test_a_first_repair_in_an_outage_loses_nothing_that_came_before(
+    workshop: Workshop, pattern: str
+) -> None:
+    fault = workshop.scene.inject("GET", pattern, status=503, times=None)
+    for _ in range(3):
+        workshop.repair(HOUR)
+    fault.times = 0
+    workshop.repair(HOUR)
+    assert workshop.job(workshop.request().key).state is JobState.QUEUED
+
+
+def test_an_installation_that_is_away_for_a_while_is_covered_when_it_is_back(
+    workshop: Workshop,
+) -> None:
+    workshop.repair()
+    workshop.scene.installation.suspended_at = workshop.scene.time.now
+    workshop.scene.pull.push({"cart.py": NEW + "more\n"})
+    for _ in range(3):
+        workshop.repair(HOUR)
+    workshop.scene.installation.suspended_at = None
+    workshop.repair()
+    assert workshop.job(workshop.request().key).state is JobState.QUEUED
 
 
 def test_one_installation_that_cannot_be_read_does_not_hold_up_another(workshop: Workshop) -> None:
@@ -383,7 +408,8 @@ def test_one_installation_that_cannot_be_read_does_not_hold_up_another(workshop:
     other.open_pull("x", "Elsewhere", author=scene.alice)
     scene.inject("GET", "/repos/acme/shop/pulls", status=503, times=None)
     workshop.repair()
-    assert list(workshop.desk.recall_repair().pulls) == [home.id]
+    pulls = workshop.desk.recall_repair().pulls
+    assert pulls[home.id] == scene.time.now > pulls[scene.installation.id]
     assert workshop.store.count_jobs() == {"queued": 1, "done": 1}
 
 
@@ -392,7 +418,7 @@ def test_a_repair_that_is_stopped_remembers_nothing_it_did_not_see(workshop: Wor
     workshop.desk.order_repair()
     with pytest.raises(Halted):
         stopped.run(workshop.desk)
-    assert workshop.desk.recall_repair().pulls == {}
+    assert workshop.desk.recall_repair() == RepairNotes.first(workshop.scene.time.now)
     workshop.repair()
     assert workshop.job(workshop.request().key).state is JobState.QUEUED
 

@@ -9,6 +9,9 @@ from enum import StrEnum
 from app.core.events import Person, ReviewRequest
 from app.core.pull import PullRequest
 
+FIRST_PULLS = 3600.0
+"""Seconds the first repair looks back: older pull requests wait for their next event."""
+FIRST_DELIVERIES = 24 * FIRST_PULLS
 MAX_RESENT = 3
 """How often one delivery is asked for again: what fails then fails for another reason."""
 
@@ -34,15 +37,24 @@ class Resent:
 
 @dataclass(frozen=True, slots=True)
 class RepairNotes:
-    """What the repair remembers. Each time is when the last part of it began that came to its end.
+    """What the repair remembers. Each time is when a part of it last began that came to its end.
 
-    ``pulls`` has one for each installation, ``resent`` what was asked for again by its GUID.
+    Before the first one did it is how far the first one looks back. ``installed`` is for the list
+    of installations, ``pulls`` has one for each of them, ``resent`` what was asked for again by its
+    GUID.
     """
 
-    deliveries: float | None = None
-    closings: float | None = None
+    deliveries: float = 0.0
+    closings: float = 0.0
+    installed: float = 0.0
     pulls: Mapping[int, float] = field(default_factory=dict)
     resent: Mapping[str, Resent] = field(default_factory=dict)
+
+    @classmethod
+    def first(cls, now: float) -> RepairNotes:
+        """Say how far the first repair looks back, whenever it comes to its end."""
+        pulls = now - FIRST_PULLS
+        return cls(deliveries=now - FIRST_DELIVERIES, closings=pulls, installed=pulls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ def test_a_pull_that_is_not_there_yet(house: World) -> None:
     check_calls(house, pull.repository, PLAIN + calls("GET pulls/{number} x3"))
 
 
-@fault("The pull request is gone, or the repository was taken down", "the job ends, nothing more")
+@fault("The pull request is gone, or the repository was taken down", "the job ends, and says so")
 @pytest.mark.parametrize("status", [404, 410, 451])
 def test_a_pull_that_is_gone(house: World, status: int) -> None:
     house.inject("GET", "/pulls/1$", times=None, status=status)

@@ -1,0 +1,178 @@
+"""The machine goes wrong, or what it hears: a full disk, a held database, late webhooks, none."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+
+from sandbox.github import Pull
+from sandbox.models import Act
+from sandbox.serving import until
+from tests.e2e.conftest import NEW, check, checks, spots
+from tests.faults.invariants import check_invariants
+from tests.faults.world import LIMIT_S, World, fault
+
+HEARD_OFTEN = 120
+
+
+def check_reviewed(pull: Pull) -> None:
+    assert spots(pull) == [(f"{pull.repository.name}.py", 2)]
+    assert len(pull.reviews) == 1
+    assert check(pull).conclusion == "success"
+
+
+def wait_for_the_model(world: World, text: str) -> None:
+    until(lambda: bool(world.stage.asked(text)), LIMIT_S, lambda: "it was never asked", 0.005)
+
+
+@fault("The disk is full when the model answers", "nothing is said until there is room again")
+def test_a_disk_that_is_full_for_a_while(world: World) -> None:
+    full = [0]
+    with world.living() as office:
+
+        @sa.event.listens_for(office._store.engine, "checkout")
+        def _limit(connection: sqlite3.Connection, *_: object) -> None:
+            connection.execute(f"PRAGMA max_page_count={full[0] or 2**30}")
+
+        world.stage.acts["full.py"] = Act(delay=0.5)
+        pull = world.stage.open_pull(world.create_repository("acme/full"))
+        wait_for_the_model(world, "full.py")
+        with closing(sqlite3.connect(world.database)) as connection:
+            full[0] = connection.execute("PRAGMA page_count").fetchone()[0]
+        log = world.stage.folder / "server.log"
+        until(lambda: "is full" in log.read_text(), LIMIT_S, lambda: "nobody noticed", 0.05)
+        assert pull.reviews == []
+        full[0] = 0
+        world.wait_until_done()
+    check_reviewed(pull)
+    check_invariants(world, asked_again=2, restarts=2)
+
+
+@fault(
+    "Another process holds the database for longer than is waited", "the review goes on after it"
+)
+def test_a_database_that_is_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.adapters.store.BUSY_TIMEOUT_MS", 50)
+    with world.living():
+        world.stage.acts["held.py"] = Act(delay=0.3)
+        pull = world.stage.open_pull(world.create_repository("acme/held"))
+        wait_for_the_model(world, "held.py")
+        with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(0.6)
+            other.execute("ROLLBACK")
+        world.wait_until_done()
+    check_reviewed(pull)
+    check_invariants(world, asked_again=2, restarts=2)
+
+
+@fault("The folder for the code vanishes during a review", "the job is tried again in a new one")
+def test_a_folder_that_vanishes(house: World) -> None:
+    folder = house.stage.folder / "data" / "code"
+    house.inject("POST", "/check-runs$", then=lambda: shutil.rmtree(folder))
+    pull = house.stage.open_pull(house.create_repository("acme/vanished"))
+    house.wait_until_done()
+    check_reviewed(pull)
+
+
+@fault("The clock is put back by an hour during a review", "it is said once, and nobody waits long")
+def test_a_clock_that_is_put_back(house: World) -> None:
+    house.inject("POST", "/check-runs$", then=lambda: house.time.jump(-3600))
+    house.inject("POST", "/pulls/1/reviews$", status=502)
+    pull = house.stage.open_pull(house.create_repository("acme/late"))
+    house.wait_until_done()
+    check_reviewed(pull)
+
+
+@fault("An old push is heard of after a newer one", "the newest head is reviewed, and no other")
+def test_webhooks_out_of_order(house: World) -> None:
+    repository = house.create_repository("acme/disorder")
+    with house.github.quietly():
+        pull = house.stage.open_pull(repository)
+    old, first = house.stage.payload(pull, "opened"), pull.head_sha
+    with house.github.quietly():
+        pull.push({"disorder.py": b"# Means.\n" + NEW})
+    late = house.stage.payload(pull, "synchronize")
+    for payload in (late, old):
+        assert house.github.deliver("pull_request", payload).status_code == 202
+        house.wait_until_done()
+    assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
+    assert checks(pull, first) == []
+    assert check(pull).conclusion == "success"
+
+
+@fault("A delivery whose job has failed is sent again", "its job runs again")
+def test_a_redelivery_of_what_failed(house: World) -> None:
+    house.inject("GET", "/pulls/1$", times=None, status=404)
+    pull = house.stage.open_pull(house.create_repository("acme/failed"))
+    house.wait_until_done()
+    assert check(pull).conclusion == "neutral"
+    house.calm()
+    opened = [one for one in house.github.deliveries if one.event == "pull_request"][-1]
+    house.github.redeliver(opened)
+    house.wait_until_done()
+    assert spots(pull) == [("failed.py", 2)]
+    assert [run.conclusion for run in checks(pull)] == ["success"]
+
+
+@fault(
+    "A hundred and twenty webhooks at once about two heads of three pull requests",
+    "all are accepted; every newest head is reviewed once",
+)
+def test_a_burst_of_webhooks(house: World) -> None:
+    pulls = []
+    payloads = []
+    for number in range(3):
+        with house.github.quietly():
+            pull = house.stage.open_pull(house.create_repository(f"acme/burst-{number}"))
+            payloads.append(house.stage.payload(pull, "opened"))
+            pull.push({f"burst-{number}.py": b"# Means.\n" + NEW})
+        payloads.append(house.stage.payload(pull, "synchronize"))
+        pulls.append(pull)
+
+    def send(number: int) -> int:
+        payload = payloads[number % len(payloads)]
+        return house.github.deliver("pull_request", payload).status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = Counter(pool.map(send, range(HEARD_OFTEN)))
+    house.wait_until_done()
+    assert statuses == {202: HEARD_OFTEN}
+    for pull in pulls:
+        assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
+        assert check(pull).conclusion == "success"
+
+
+def unheard_push(pull: Pull) -> None:
+    pull.push({f"{pull.repository.name}.py": b"# Means.\n" + NEW})
+
+
+@fault("GitHub never sends the webhook of a new pull request or a push", "the repair finds it")
+@pytest.mark.parametrize("change", [None, unheard_push], ids=["opened", "pushed"])
+def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], None] | None) -> None:
+    repository = world.create_repository("acme/unheard")
+    with world.living() as office:
+        office._jobs.tend()
+        world.wait_until_done()
+        if change is None:
+            with world.github.quietly():
+                pull = world.stage.open_pull(repository)
+        else:
+            pull = world.stage.open_pull(repository)
+            world.wait_until_done()
+            with world.github.quietly():
+                change(pull)
+        world.time.jump(700)
+        office._jobs.tend()
+        world.wait_until_done()
+    assert spots(pull) == [("unheard.py", 2)]
+    assert check(pull).conclusion == "success"
+    check_invariants(world, restarts=2)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import quote, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,6 +24,9 @@ from app.adapters.github.shapes import Account, App, Installation, MintedToken, 
 from app.adapters.github.transport import Timeouts
 from app.core.pull import PullRef
 from app.errors import HostInvalid, HostMissing, HostRefused, SettingsError
+
+if TYPE_CHECKING:
+    from github.Auth import PrivateKeyGenerator
 
 PERMISSIONS: Mapping[str, str] = {
     "contents": "read",
@@ -99,7 +102,9 @@ class GitHubApp:
         self._app_id = app_id
         self._pace = pace
         self.site = Site.open(api_url, clock, sleep, timeouts, watch)
-        sign = AppAuth.create_jwt_sign(read_private_key(private_key), "RS256")
+        # parsed here once: each time it would take a hundred times as long as signing
+        key = load_pem_private_key(read_private_key(private_key).encode(), password=None)
+        sign = AppAuth.create_jwt_sign(cast("PrivateKeyGenerator", lambda: key), "RS256")
 
         def sign_by_our_clock(claims: dict[str, object]) -> str | bytes:
             now = int(clock())

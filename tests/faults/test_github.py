@@ -237,7 +237,7 @@ def test_a_pointer_to_another_host(house: World, how: str) -> None:
         house.inject("GET", "/pulls/1/files$", times=None, headers=link)
     pull = review(house, f"elsewhere-{how}")
     assert state(house, pull) == {"dead"}
-    assert spots(pull) == []
+    check_given_up(pull, "another host")
     assert house.canary.hits == 0
 
 
@@ -345,7 +345,8 @@ def test_an_app_that_is_removed(house: World, end: str) -> None:
     check_reviewed(left)
     assert state(house, pull) <= {"cancelled", "dead"}
     assert spots(pull) == []
-    late = house.about(repository, before)
+    # a fetch by git that was under way may end; nothing new is begun
+    late = [call for call in house.about(repository, before) if ".git/" not in call.path]
     assert late == []
     repository.check_runs.clear()  # what an App leaves behind that may write no more
 

@@ -74,6 +74,36 @@ def test_a_database_that_is_held(world: World, monkeypatch: pytest.MonkeyPatch) 
     check_invariants(world, asked_again=2, restarts=2)
 
 
+def unheard_push(pull: Pull) -> None:
+    pull.push({f"{pull.repository.name}.py": b"# Means.\n" + NEW})
+
+
+@fault("GitHub never sends the webhook of a new pull request or a push", "the repair finds it")
+@pytest.mark.parametrize("change", [None, unheard_push], ids=["opened", "pushed"])
+def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], None] | None) -> None:
+    repository = world.create_repository("acme/unheard")
+    with world.living() as office:
+        office._jobs.tend()
+        world.wait_until_done()
+        if change is None:
+            with world.github.quietly():
+                pull = world.stage.open_pull(repository)
+        else:
+            pull = world.stage.open_pull(repository)
+            world.wait_until_done()
+            with world.github.quietly():
+                change(pull)
+        world.time.jump(700)
+        office._jobs.tend()
+        world.wait_until_done()
+    assert spots(pull) == [("unheard.py", 2)]
+    assert check(pull).conclusion == "success"
+    check_invariants(world, restarts=2)
+
+
+# one server lives in a process at a time: from here on it is the one that these tests share
+
+
 @fault("The folder for the code vanishes during a review", "the job is tried again in a new one")
 def test_a_folder_that_vanishes(house: World) -> None:
     folder = house.stage.folder / "data" / "code"
@@ -149,30 +179,3 @@ def test_a_burst_of_webhooks(house: World) -> None:
     for pull in pulls:
         assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
         assert check(pull).conclusion == "success"
-
-
-def unheard_push(pull: Pull) -> None:
-    pull.push({f"{pull.repository.name}.py": b"# Means.\n" + NEW})
-
-
-@fault("GitHub never sends the webhook of a new pull request or a push", "the repair finds it")
-@pytest.mark.parametrize("change", [None, unheard_push], ids=["opened", "pushed"])
-def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], None] | None) -> None:
-    repository = world.create_repository("acme/unheard")
-    with world.living() as office:
-        office._jobs.tend()
-        world.wait_until_done()
-        if change is None:
-            with world.github.quietly():
-                pull = world.stage.open_pull(repository)
-        else:
-            pull = world.stage.open_pull(repository)
-            world.wait_until_done()
-            with world.github.quietly():
-                change(pull)
-        world.time.jump(700)
-        office._jobs.tend()
-        world.wait_until_done()
-    assert spots(pull) == [("unheard.py", 2)]
-    assert check(pull).conclusion == "success"
-    check_invariants(world, restarts=2)

@@ -19,7 +19,7 @@ demo: install  ## a signed webhook becomes a posted review, on loopback; KEEP=1 
 	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep)
 
 test: install  ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 check: install format lint types imports test  ## everything CI asks
 

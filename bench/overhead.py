@@ -59,8 +59,8 @@ def short_review() -> None:
             pull = town.open_pull(shop, f"work-{number}", {f"mean_{number}.py": text.encode()})
             before = len(town.github.calls)
             spent[slowness.delay_s].append(_deliver(town, pull, running[0].address))
-            calls = town.github.calls[before:]
             time.sleep(PAUSE_S)
+            calls = town.github.calls[before:]
     fast, slow = (statistics.median(times) for times in spent.values())
     said = [_name(call) for call in calls if "git-upload-pack" not in call.path]
     fetched = len(calls) - len(said)

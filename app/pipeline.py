@@ -28,7 +28,7 @@ from app.core.prompts import Common, FaultKind, Role, Templates
 from app.core.prose import guideline_paths, read_guidelines, visible_text
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
-from app.core.review import Result, compose, superseded_report, withhold
+from app.core.review import Result, compose, failed_report, superseded_report, withhold
 from app.core.secrets import mask, mask_diff
 from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
 from app.core.symbols import hunk_boundaries as cut_at
@@ -72,6 +72,7 @@ CUT_PER_TOKEN = 2
 NO_MODEL_WISHED = "no-model"
 LOW_TRUST = "what {model} says is shown only where a deterministic check agrees (evidence {rung})"
 TOO_LARGE = "too large for one request"
+CLOSED = "the pull request is closed"
 UNKNOWN_MODEL = ModelInfo("none", "none", context_tokens=32_768, max_output_tokens=4096)
 """What a plan reckons with when no model is configured."""
 
@@ -200,6 +201,9 @@ class Reviewer:
         if now.head_sha != pull.head_sha:
             host.reviews.close_check(pull, check_id, superseded_report(pull.head_sha))
             return Superseded(now.head_sha)
+        if not now.open:
+            host.reviews.close_check(pull, check_id, failed_report(CLOSED))
+            return Skipped(CLOSED)
         posted = host.reviews.post(pull, review)
         host.conversation.close_fixed(pull, find_fixed(said, result))
         host.reviews.close_check(pull, check_id, review.check)
@@ -420,7 +424,7 @@ def find_fixed(said: Sequence[Said], result: Result) -> tuple[Said, ...]:
 def why_skip(pull: PullRequest, policy: Policy, wishes: Wishes) -> str:
     """Say why a pull request is not reviewed; empty when it is."""
     if not pull.open:
-        return "the pull request is closed"
+        return CLOSED
     if not wishes.automatic:
         return ""
     if not policy.auto:

@@ -16,7 +16,7 @@ from app.core.ledger import Conclusion, UnitState, Verdict
 from app.core.money import PriceTier, Usage
 from app.core.policy import Effort
 from app.core.prompts import Fault, FaultKind, Prompt, Reply, Task
-from app.core.pull import PullRequest
+from app.core.pull import PullRef, PullRequest
 from app.core.review import Result
 from app.pipeline import (
     Change,
@@ -246,6 +246,21 @@ def test_a_head_that_moved_before_the_start_is_left_alone() -> None:
     assert town.run() == Superseded(NEWER)
     assert town.reviews.opened == []
     assert town.asked == []
+
+
+def test_a_pull_that_was_closed_during_the_review_gets_no_word_but_a_closed_check() -> None:
+    town = Town()
+
+    class Closing(FakePulls):
+        def fetch_pull(self, ref: PullRef) -> PullRequest:
+            pull = super().fetch_pull(ref)
+            self.pull = replace(self.pull, open=False)
+            return pull
+
+    town.pulls = Closing(town.pulls.pull, town.code)
+    assert town.run() == Skipped("the pull request is closed")
+    assert town.reviews.posted == []
+    assert [report.conclusion for report in town.reviews.closed] == [Conclusion.NEUTRAL]
 
 
 def test_a_head_that_moved_during_the_review_gets_no_word_but_a_closed_check() -> None:

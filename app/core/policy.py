@@ -236,7 +236,9 @@ class ReviewTable(_Table):
     max_comments: int = Field(
         default=10, ge=0, le=100, description="the rest is listed in the summary"
     )
-    min_severity: _Severity = Field(default="minor", description="findings below it are listed in the summary")
+    min_severity: _Severity = Field(
+        default="minor", description="findings below it are listed in the summary"
+    )
     ignore: list[_Pattern] = Field(default=[], description="patterns of files that are waived")
     instructions: _Instructions = Field(default="", description="what the reviewer should know")
     path: list[PathTable] = Field(default=[], description="instructions for some files")

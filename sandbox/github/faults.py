@@ -12,7 +12,7 @@ from sandbox.github.http import Json
 class Fault:
     """What happens to the calls it matches, from the `nth` on, `times` times (None: always).
 
-    With `holds` only calls are hit whose body holds that text. `then` is done when the call has been
+    With `holds` only calls are hit whose body holds that text. `then` is done when the call was
     recorded and before its answer is sent.
 
     With a `status`, a `location` or a `reset` the endpoint itself is not asked, unless `apply` says

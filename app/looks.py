@@ -175,6 +175,7 @@ class Questions:
             max_tokens=min(SHORT_ANSWER_TOKENS, self.info.max_output_tokens),
             count=self.count,
             observations=observations,
+            calls=self.info.calls,
         )
         return replace(prompt, role=self.doubter)
 

@@ -158,6 +158,8 @@ class ModelInfo:
     """How long a chunk it reviews well, and in bearable time."""
     least_output: int = 0
     """How long an answer may be whatever limit is asked for: the service takes none."""
+    calls: bool = False
+    """Whether it is to look things up by calling functions, rather than by a JSON object."""
     others: Mapping[Role, ModelInfo] = field(default_factory=dict)
     """The models of the same service that take another role than the usual one."""
 

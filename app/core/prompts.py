@@ -31,6 +31,11 @@ MAX_FINDINGS = 20
 """Findings that one answer is asked for at most."""
 MAX_BAD_ANSWER = 4_000
 """Characters of a bad answer that are shown again when a better one is asked for."""
+FUNCTIONS_TOKENS = 512
+"""What a service adds to a prompt with functions beside their definitions, at most.
+
+Model Studio's page of Qwen-Coder bills 494 tokens for an example of 12 with one function of 106.
+"""
 _MAX_SYMBOL = 120
 
 
@@ -68,7 +73,8 @@ class Prompt:
     but brief and nonce: an answer may be kept and reused under it. ``prompt_tokens`` is our count.
     ``budget_usd`` is what all attempts together may cost; None: no limit. ``fill`` is the code
     before and after the lines that are asked for, for a model that fills in the middle. ``role``
-    names the model that is to answer.
+    names the model that is to answer. ``functions``, when not empty, are those of which it is to
+    call one instead of writing, as JSON text: a list of name, description and parameters.
     """
 
     task: Task
@@ -81,6 +87,7 @@ class Prompt:
     budget_usd: Decimal | None = None
     fill: tuple[str, str] | None = None
     role: Role = Role.MAIN
+    functions: str = ""
 
 
 class FaultKind(StrEnum):
@@ -147,8 +154,8 @@ class Templates:
         environment.filters.update(quoted=_quoted, line=escape_line)
         self._templates = {name: environment.get_template(name) for name in texts}
 
-    def render(self, task: str, part: Literal["system", "user"], values: Mapping[str, Any]) -> str:
-        """Render one message of a task's template."""
+    def render(self, task: str, part: str, values: Mapping[str, Any]) -> str:
+        """Render one message of a task's template, or what it says of an action."""
         template = self._templates[f"{task}.j2"]
         text = "".join(template.blocks[part](template.new_context(dict(values))))
         return text.removesuffix("\n")
@@ -248,7 +255,7 @@ def compose_refute(
     return _compose(templates, Task.REFUTE, Common(), values, nonce, max_tokens, count)
 
 
-def compose_decide(
+def compose_decide(  # noqa: PLR0913  each is a part of the prompt
     templates: Templates,
     claim: Finding,
     shown: str,
@@ -258,15 +265,29 @@ def compose_decide(
     max_tokens: int,
     count: CountTokens,
     observations: Sequence[Observation] = (),
+    calls: bool = False,
 ) -> Prompt:
-    """Ask what to look up next about a claim."""
+    """Ask what to look up next about a claim: by a call of a function, or by a JSON object.
+
+    The functions are the same in every such prompt, so that a service may keep them cached.
+    """
+    functions = _functions(templates) if calls else ""
     values = {
         "claim": claim,
         "shown": shown,
         "observations": observations,
         "steps_left": steps_left,
+        "functions": functions,
     }
-    return _compose(templates, Task.DECIDE, Common(), values, nonce, max_tokens, count)
+    prompt = _compose(templates, Task.DECIDE, Common(), values, nonce, max_tokens, count)
+    if not functions:
+        return prompt
+    return replace(
+        prompt,
+        functions=functions,
+        key=_digest(f"{prompt.key}\0{functions}"),
+        prompt_tokens=prompt.prompt_tokens + count(functions) + FUNCTIONS_TOKENS,
+    )
 
 
 def compose_patch(
@@ -439,6 +460,26 @@ _ANSWERS: Mapping[Task, Mapping[str, Any]] = {
     },
     Task.PATCH: {"replacement": _TEXT},
 }
+
+
+_NEEDS = {Action.INSPECT_FILE: "path", Action.SEARCH_CODE: "query"}
+"""What a decision for an action can't do without; for the other one it may do without both."""
+
+
+def _functions(templates: Templates) -> str:
+    """Define the actions of a decision as functions, in the words that its prompt has for them."""
+    return json.dumps([_function(one, templates.render(Task.DECIDE, one, {})) for one in Action])
+
+
+def _function(action: Action, description: str) -> dict[str, Any]:
+    """Define one action: what a decision says beside it is its parameters."""
+    decision, needed = _ANSWERS[Task.DECIDE], _NEEDS.get(action)
+    unused = {"action"} if needed else {"action", *_NEEDS.values()}
+    names = ["nonce", *(name for name in decision if name not in unused)]
+    required = [name for name in names if name == needed or decision.get(name) is not _MAYBE]
+    properties = dict.fromkeys(names, _TEXT)
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return {"name": action.value, "description": description, "parameters": parameters}
 
 
 def _schema(task: Task, nonce: str) -> str:

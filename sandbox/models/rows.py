@@ -19,7 +19,10 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One service: where it listens, how it knows a key, and the fields that it takes."""
+    """One service: where it listens, how it knows a key, and the fields that it takes.
+
+    ``tools`` is how many a request may have at most, where the page limits them.
+    """
 
     id: str
     base: str
@@ -31,6 +34,7 @@ class Row:
     required: frozenset[str] = frozenset({"model", "messages"})
     roles: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
     formats: frozenset[str] = frozenset()
+    tools: int | None = None
     partial: bool = False
     cached: bool = False
     reasoning: bool = False
@@ -63,6 +67,7 @@ ROWS: Mapping[str, Row] = {
             base="/compatible-mode/v1",
             models=_QWEN,
             fields=frozenset({"model", "messages", "tools", "stream", "stop", "temperature"}),
+            tools=20,
             partial=True,
             cached=True,
             fills=frozenset({"qwen-coder-turbo"}),
@@ -75,6 +80,7 @@ ROWS: Mapping[str, Row] = {
             models=_QWEN,
             fields=frozenset({"result_format", "tools"}),
             required=frozenset({"result_format"}),
+            tools=20,
             partial=True,
             cached=True,
         ),
@@ -109,6 +115,7 @@ ROWS: Mapping[str, Row] = {
                     "response_format",
                     "tools",
                     "tool_choice",
+                    "parallel_tool_calls",
                     "stream",
                     "stream_options",
                 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sandbox.models.brain import Brain, answer_nothing
-from sandbox.models.faults import BRAIN, Act
+from sandbox.models.faults import BRAIN, STOP, Act
 from sandbox.models.rows import ROWS, Row, Tier
 
 HOUSEKEEPING = frozenset(
@@ -30,7 +31,11 @@ HOUSEKEEPING = frozenset(
 )
 """Headers that any HTTP client sends; every other one is part of what a service documents."""
 MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+SCHEMA = frozenset({"type", "properties", "required", "additionalProperties"})
+FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FILL_PATH = "/completions"
+PIECE = 40
+"""Characters of one event of a stream."""
 MINUTE = 60.0
 THOUGHT = "The task is clear. I look at each line, and then write the answer down."
 
@@ -69,6 +74,17 @@ class Seen:
     def fills(self) -> bool:
         """Tell whether it asks to fill in the middle."""
         return "prompt" in self.body
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Return what is asked for beside messages, of either dialect."""
+        found = self.body.get("parameters", {}) if "input" in self.body else self.body
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def tools(self) -> Sequence[str]:
+        """Return the names of the tools that may be called."""
+        return tuple(tool["function"]["name"] for tool in self.options.get("tools") or ())
 
     @property
     def begun(self) -> str:
@@ -262,7 +278,7 @@ class ModelServer:
         return min(limits, default=None)
 
     def _count_prompt(self, seen: Seen) -> int:
-        tools = seen.body.get("tools") or seen.body.get("parameters", {}).get("tools")
+        tools = seen.options.get("tools")
         texts = [str(message.get("content") or "") for message in seen.messages]
         texts += [seen.prompt] if seen.fills else []
         return sum(map(self._count, texts)) + (self._count(json.dumps(tools)) if tools else 0)
@@ -336,6 +352,7 @@ def check(row: Row, key: str, seen: Seen) -> None:
         raise Refusal(404, f"the model {model} does not exist", "model_not_found")
     _check_messages(row, seen)
     _check_format(row, body)
+    _check_tools(row, seen)
 
 
 def _check_path(row: Row, seen: Seen) -> str:
@@ -396,11 +413,42 @@ def _check_format(row: Row, body: Mapping[str, Any]) -> None:
         _check_names("json_schema", wish["json_schema"], {"name", "schema", "strict"}, {"name"})
 
 
+def _check_tools(row: Row, seen: Seen) -> None:
+    """Refuse tools in another form than the pages show, and beside what none shows them with."""
+    options = seen.options
+    if "tools" not in options:
+        if {"tool_choice", "parallel_tool_calls"} & set(options):
+            raise Refusal(400, "a choice of tools without tools", "undocumented")
+        return
+    tools = options["tools"]
+    if not isinstance(tools, list) or not 0 < len(tools) <= (row.tools or len(tools)):
+        raise Refusal(400, "tools must be a list, not empty and not too long", "undocumented")
+    for tool in tools:
+        _check_names("a tool", tool, {"type", "function"}, {"type", "function"})
+        parts = {"name", "description", "parameters"}
+        _check_names("a function", tool["function"], parts, parts)
+        parameters = tool["function"]["parameters"]
+        _check_names("parameters", parameters, SCHEMA, {"type", "properties", "required"})
+        typed = (tool["type"], parameters["type"]) == ("function", "object")
+        if not typed or not FUNCTION.fullmatch(tool["function"]["name"]):
+            raise Refusal(400, "a tool is odd", "undocumented")
+    if "response_format" in options or seen.begun:
+        raise Refusal(400, "tools beside another form of the answer", "undocumented")
+    choice = options.get("tool_choice", "auto")
+    named = [{"type": "function", "function": {"name": name}} for name in seen.tools]
+    if choice not in ["none", "auto", "required", *named]:
+        raise Refusal(400, "tool_choice is odd", "undocumented")
+
+
 def compose(
     row: Row, seen: Seen, act: Act, text: str, finish: str | None, counted: Counted
 ) -> dict[str, Any]:
     """Compose the body of a success."""
-    message: dict[str, Any] = {"role": "assistant", "content": text, **act.message}
+    calls = _calls(seen, text)
+    message: dict[str, Any] = {"role": "assistant", "content": "" if calls else text}
+    if calls:
+        message["tool_calls"], finish = calls, "tool_calls" if finish == STOP else finish
+    message |= act.message
     if act.answer is None:
         message["content"] = None
     if row.reasoning:
@@ -421,6 +469,21 @@ def compose(
         "choices": choices,
         "usage": _usage(row, act, counted),
     }
+
+
+def _calls(seen: Seen, text: str) -> list[dict[str, Any]]:
+    """Turn an answer into a call of a tool, as a model does that was given some."""
+    try:
+        said = json.loads(text) if seen.tools else None
+    except ValueError:
+        return []
+    if not isinstance(said, dict):
+        return []
+    only = seen.tools[0] if len(seen.tools) == 1 else None
+    name = only or said.pop("action", None)
+    given = said if only else {key: value for key, value in said.items() if value is not None}
+    function = {"name": name, "arguments": json.dumps(given)}
+    return [{"index": 0, "id": "call_1", "type": "function", "function": function}] if name else []
 
 
 def _usage(row: Row, act: Act, counted: Counted) -> dict[str, Any] | None:
@@ -462,16 +525,33 @@ def events(body: Mapping[str, Any], wants_usage: object) -> list[str]:
     shared = {**body, "object": "chat.completion.chunk", "usage": None}
     pieces: list[dict[str, Any]] = []
     for choice in body["choices"]:
-        index, text = choice["index"], choice["message"].get("content") or ""
-        parts = [text[start : start + 40] for start in range(0, len(text), 40)] or [""]
-        for part in parts:
-            delta = {**choice["message"], "content": part}
-            pieces.append({"index": index, "delta": delta, "finish_reason": None})
+        index = choice["index"]
+        pieces += [
+            {"index": index, "delta": delta, "finish_reason": None}
+            for delta in _deltas(choice["message"])
+        ]
         pieces.append({"index": index, "delta": {}, "finish_reason": choice["finish_reason"]})
     chunks: list[dict[str, Any]] = [{**shared, "choices": [piece]} for piece in pieces]
     if wants_usage:
         chunks.append({**shared, "choices": [], "usage": body["usage"]})
     return [*(json.dumps(chunk) for chunk in chunks), "[DONE]"]
+
+
+def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Cut a message into pieces: its words, and then each of its calls, whose name comes first."""
+    rest = {key: value for key, value in message.items() if key != "tool_calls"}
+    text = message.get("content") or ""
+    for part in _parts(text) or [""]:
+        yield {**rest, "content": part}
+    for call in message.get("tool_calls", ()):
+        for number, part in enumerate(_parts(call["function"]["arguments"]) or [""]):
+            name = {} if number else {"name": call["function"]["name"]}
+            piece = {**call, "function": {**name, "arguments": part}}
+            yield {"content": None, "tool_calls": [{**piece, "id": ""} if number else piece]}
+
+
+def _parts(text: str) -> list[str]:
+    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
 
 
 def _shared(one: str, other: str) -> int:

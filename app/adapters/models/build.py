@@ -156,4 +156,5 @@ def _info(provider: Provider, part: Part) -> ModelInfo:
         min_rung=provider.min_rung,
         chunk_tokens=provider.chunk_tokens,
         least_output=part.rates.least_output,
+        calls=provider.functions,
     )

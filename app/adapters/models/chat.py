@@ -18,9 +18,8 @@ from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from app.adapters.models import exchange
-from app.adapters.models.exchange import Heard, OddAnswer
+from app.adapters.models.exchange import Call, Form, Heard, OddAnswer
 from app.adapters.models.faults import ODD_ANSWER, fault_of_exception
-from app.adapters.models.registry import Mode
 from app.adapters.models.target import Target
 from app.adapters.models.wire import Wire, build_client
 from app.core.money import Usage
@@ -37,6 +36,8 @@ class ChatService:
 
     async def ask(self, prompt: Prompt) -> Reply:
         """Ask one prompt once, never waiting before or after."""
+        if prompt.functions:
+            return await self._ask(prompt, "functions")
         usage = Usage()
         modes = self._target.provider.modes
         while True:
@@ -51,22 +52,22 @@ class ChatService:
         refused = isinstance(reply, Fault) and reply.kind is FaultKind.REFUSED
         return refused and self._target.provider.try_modes
 
-    async def _ask(self, prompt: Prompt, mode: Mode) -> Reply:
+    async def _ask(self, prompt: Prompt, form: Form) -> Reply:
         asked = self._target.asked(prompt.role)
         try:
             async with asyncio.timeout(self._target.provider.call_seconds):
-                heard = await self._call(prompt, mode)
+                heard = await self._call(prompt, form)
         except TimeoutError:
             return asked.fault(FaultKind.TIMEOUT, prompt)
         except (openai.OpenAIError, *ODD_ANSWER) as error:
             return fault_of_exception(asked, prompt, error, self._wall())
-        return exchange.judge(asked, prompt, mode, heard)
+        return exchange.judge(asked, prompt, form, heard)
 
-    async def _call(self, prompt: Prompt, mode: Mode) -> Heard:
+    async def _call(self, prompt: Prompt, form: Form) -> Heard:
         target = self._target
         wire = Wire(target.headers(), target.proxy)
         path = target.provider.path.replace("{model}", target.part_for(prompt.role).model)
-        body = self._body(prompt, mode)
+        body = self._body(prompt, form)
         async with open_client(target, wire) as client:
             if not target.provider.stream:
                 heard = _hear(await client.post(path, cast_to=ChatCompletion, body=body))
@@ -81,7 +82,7 @@ class ChatService:
                 heard = await _hear_stream(stream)
         return self._with_credits(heard, wire)
 
-    def _body(self, prompt: Prompt, mode: Mode) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, form: Form) -> dict[str, Any]:
         """Compose the request of fields that the service documents."""
         target = self._target
         provider = target.provider
@@ -89,26 +90,29 @@ class ChatService:
         limit = min(prompt.max_tokens, part.max_output)
         fields: dict[str, Any] = {
             "model": part.model,
-            "messages": exchange.messages_of(prompt, mode),
+            "messages": exchange.messages_of(prompt, form),
             "temperature": 0,
             "max_tokens": limit,
             "max_completion_tokens": limit,
             "enable_thinking": prompt.role is not Role.FAST,
-            **self._form(prompt, mode),
+            **self._form(prompt, form),
         }
         if provider.stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
         return {name: value for name, value in fields.items() if name in provider.fields}
 
-    def _form(self, prompt: Prompt, mode: Mode) -> dict[str, Any]:
-        """Compose the fields that make the answer JSON."""
+    def _form(self, prompt: Prompt, form: Form) -> dict[str, Any]:
+        """Compose the fields that make the answer a call, or JSON."""
+        if form == "functions":
+            tools = exchange.functions_of(prompt)
+            return {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
         schema = exchange.schema_of(prompt, self._target.provider)
-        if mode == "json_schema":
+        if form == "json_schema":
             named = {"name": prompt.task.value, "schema": schema, "strict": True}
             return {"response_format": {"type": "json_schema", "json_schema": named}}
-        if mode == "json_object":
+        if form == "json_object":
             return {"response_format": {"type": "json_object"}}
-        if mode == "tool":
+        if form == "tool":
             choice = {"type": "function", "function": {"name": exchange.TOOL}}
             return {"tools": exchange.tools_of(prompt, schema), "tool_choice": choice}
         return {}
@@ -157,11 +161,19 @@ def _text(content: object) -> str | None:
     return content
 
 
-def _calls(calls: object) -> tuple[tuple[str, str], ...]:
-    if not isinstance(calls, list):
-        return ()
-    functions = (getattr(call, "function", None) for call in calls)
-    return tuple((f.name or "", f.arguments or "") for f in functions if f is not None)
+def _calls(calls: object) -> tuple[Call, ...]:
+    """Read the calls of a whole answer, which need not be numbered."""
+    return tuple(replace(call, index=place) for place, call in enumerate(_pieces(calls)))
+
+
+def _pieces(calls: object) -> tuple[Call, ...]:
+    return tuple(_piece(call) for call in calls) if isinstance(calls, list) else ()
+
+
+def _piece(call: object) -> Call:
+    function = getattr(call, "function", None)
+    name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
+    return Call.read(name, arguments, getattr(call, "index", None))
 
 
 def read_counts(usage: object) -> Usage | None:
@@ -209,15 +221,15 @@ def _extended(heard: Heard, chunk: ChatCompletionChunk) -> Heard:
             text=(heard.text or "") + (_text(delta.content) or ""),
             refusal=delta.refusal or heard.refusal,
             finish=choice.finish_reason,
-            calls=_joined(heard.calls, _calls(delta.tool_calls)),
+            calls=_joined(heard.calls, _pieces(delta.tool_calls)),
         )
     return heard
 
 
-def _joined(
-    calls: tuple[tuple[str, str], ...], more: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    """Join the pieces of the one call that is streamed."""
-    if not calls or not more:
-        return calls or more
-    return ((calls[0][0], calls[0][1] + "".join(arguments for _, arguments in more)),)
+def _joined(calls: tuple[Call, ...], pieces: tuple[Call, ...]) -> tuple[Call, ...]:
+    """Join the pieces of the calls that are streamed; the first of each has its name."""
+    joined = {call.index: call for call in calls}
+    for piece in pieces:
+        begun = joined.get(piece.index, replace(piece, arguments=""))
+        joined[piece.index] = replace(begun, arguments=begun.arguments + piece.arguments)
+    return tuple(joined.values())

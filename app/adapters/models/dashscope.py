@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx2
 
 from app.adapters.models import exchange
-from app.adapters.models.exchange import Heard, OddAnswer
+from app.adapters.models.exchange import Call, Form, Heard, OddAnswer
 from app.adapters.models.faults import ODD_ANSWER, fault_of_exception, fault_of_status
-from app.adapters.models.registry import Mode
 from app.adapters.models.target import Target
 from app.adapters.models.wire import Wire, build_client
 from app.core.prompts import FaultKind, Prompt, Reply
@@ -32,10 +31,10 @@ class DashScopeService:
     async def ask(self, prompt: Prompt) -> Reply:
         """Ask one prompt once, never waiting before or after."""
         asked = self._target.asked(prompt.role)
-        mode = self._target.provider.modes[0]
+        form: Form = "functions" if prompt.functions else self._target.provider.modes[0]
         try:
             async with asyncio.timeout(self._target.provider.call_seconds):
-                response = await self._post(self._body(prompt, mode))
+                response = await self._post(self._body(prompt, form))
             if not response.is_success:
                 return self._failed(prompt, response)
             heard = _hear(_object(response), self._target.part_for(prompt.role).model)
@@ -43,7 +42,7 @@ class DashScopeService:
             return asked.fault(FaultKind.TIMEOUT, prompt)
         except ODD_ANSWER as error:
             return fault_of_exception(asked, prompt, error, self._wall())
-        return exchange.judge(asked, prompt, mode, heard)
+        return exchange.judge(asked, prompt, form, heard)
 
     def _failed(self, prompt: Prompt, response: httpx2.Response) -> Reply:
         body = _any_object(response)
@@ -62,7 +61,7 @@ class DashScopeService:
         async with build_client(Wire(target.headers(), target.proxy)) as http:
             return await http.post(target.address + target.provider.path, json=body)
 
-    def _body(self, prompt: Prompt, mode: Mode) -> Mapping[str, Any]:
+    def _body(self, prompt: Prompt, form: Form) -> Mapping[str, Any]:
         """Compose the request of parameters that the service documents."""
         part = self._target.part_for(prompt.role)
         parameters: dict[str, Any] = {
@@ -70,14 +69,16 @@ class DashScopeService:
             "max_tokens": min(prompt.max_tokens, part.max_output),
             "temperature": 0,
         }
-        if mode == "tool":
+        if form == "functions":
+            parameters["tools"] = exchange.functions_of(prompt)
+        if form == "tool":
             parameters["tools"] = exchange.tools_of(
                 prompt, exchange.schema_of(prompt, self._target.provider)
             )
         known = self._target.provider.fields
         return {
             "model": part.model,
-            "input": {"messages": exchange.messages_of(prompt, mode)},
+            "input": {"messages": exchange.messages_of(prompt, form)},
             "parameters": {name: value for name, value in parameters.items() if name in known},
         }
 
@@ -116,7 +117,7 @@ def _hear(body: Mapping[str, Any], model: str) -> Heard:
         finish=None if finish == "null" else finish,
         model=model,
         refusal=str(message.get("refusal") or ""),
-        calls=tuple(_calls(message.get("tool_calls"))),
+        calls=_calls(message.get("tool_calls")),
         usage=exchange.read_usage(
             counts.get("input_tokens"),
             counts.get("output_tokens"),
@@ -126,8 +127,12 @@ def _hear(body: Mapping[str, Any], model: str) -> Heard:
     )
 
 
-def _calls(calls: object) -> Iterator[tuple[str, str]]:
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            yield str(function.get("name", "")), str(function.get("arguments", ""))
+def _calls(calls: object) -> tuple[Call, ...]:
+    listed = calls if isinstance(calls, list) else []
+    return tuple(_call(call, place) for place, call in enumerate(listed))
+
+
+def _call(call: object, place: int) -> Call:
+    function = call.get("function") if isinstance(call, dict) else None
+    said = function if isinstance(function, dict) else {}
+    return Call.read(said.get("name"), said.get("arguments"), place)

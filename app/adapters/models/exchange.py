@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from app.adapters.models.faults import Asked
 from app.adapters.models.registry import Mode, Provider
@@ -23,10 +23,31 @@ BYTES_PER_TOKEN = 3
 """For answers that the service did not count; source code and JSON have about four."""
 
 Schema = Mapping[str, Any]
+Form = Mode | Literal["functions"]
+"""How one answer is asked for: in the row's mode, or by a call of one of several functions."""
 
 
 class OddAnswer(ValueError):
     """A success that is not the answer of a model: a proxy's page, an error, nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function that a model wishes; ``index`` is its place among several.
+
+    In pieces of a stream ``arguments`` are a part, and ``name`` may be missing.
+    """
+
+    name: str
+    arguments: str
+    index: int = 0
+
+    @classmethod
+    def read(cls, name: object, arguments: object, index: object) -> Call:
+        """Read a call. Raises OddAnswer for what is no text."""
+        if not isinstance(name, str | None) or not isinstance(arguments, str | None):
+            raise OddAnswer("a call that is not text")
+        return cls(name or "", arguments or "", index if isinstance(index, int) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +61,17 @@ class Heard:
     finish: str | None
     model: str = ""
     refusal: str | None = None
-    calls: tuple[tuple[str, str], ...] = ()
+    calls: tuple[Call, ...] = ()
     usage: Usage | None = None
     credits_left: float | None = None
 
 
-def messages_of(prompt: Prompt, mode: Mode) -> list[dict[str, Any]]:
+def messages_of(prompt: Prompt, form: Form) -> list[dict[str, Any]]:
     """Compose the messages; a last one of the assistant is an answer to go on with."""
     messages: list[dict[str, Any]] = [
         {"role": message.role, "content": message.content} for message in prompt.messages
     ]
-    if mode == "partial" and messages[-1]["role"] != "assistant":
+    if form == "partial" and messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": OPENING})
     if messages[-1]["role"] == "assistant":
         messages[-1]["partial"] = True
@@ -65,6 +86,11 @@ def tools_of(prompt: Prompt, schema: Schema) -> list[dict[str, Any]]:
         "parameters": schema,
     }
     return [{"type": "function", "function": function}]
+
+
+def functions_of(prompt: Prompt) -> list[dict[str, Any]]:
+    """Compose the tools of which one is to be called."""
+    return [{"type": "function", "function": one} for one in json.loads(prompt.functions)]
 
 
 def schema_of(prompt: Prompt, provider: Provider) -> Schema:
@@ -97,16 +123,16 @@ def _smaller(value: Any, chars: Mapping[str, int], items: int | None, name: str 
     return small
 
 
-def judge(asked: Asked, prompt: Prompt, mode: Mode, heard: Heard) -> Reply:
+def judge(asked: Asked, prompt: Prompt, form: Form, heard: Heard) -> Reply:
     """Decide what was heard: a complete answer, or the fault that it is."""
-    text = _whole(prompt, mode, heard)
+    text = _whole(prompt, form, heard)
     usage = _counted(asked, prompt, heard, text)
     kind = _verdict(heard, text)
     if kind is None:
         return Answer(text, usage, heard.model)
     detail = f"finish reason: {heard.finish}" if kind is FaultKind.UNPARSED and text else ""
     fault = asked.fault(kind, prompt, detail)
-    partial = text if kind is FaultKind.CUT else ""
+    partial = text if kind is FaultKind.CUT and not (prompt.functions or heard.calls) else ""
     return replace(fault, usage=usage, partial=partial)
 
 
@@ -121,17 +147,29 @@ def _verdict(heard: Heard, text: str) -> FaultKind | None:
     return None if complete and text.strip() else FaultKind.UNPARSED
 
 
-def _whole(prompt: Prompt, mode: Mode, heard: Heard) -> str:
+def _whole(prompt: Prompt, form: Form, heard: Heard) -> str:
     """Put the answer together from what was begun for the model and what it said."""
-    if mode == "tool" and len(heard.calls) == 1 and heard.calls[0][0] == TOOL:
-        return heard.calls[0][1]
+    if form == "functions" and heard.calls:
+        return _decision(heard.calls[0]) if len(heard.calls) == 1 else ""
+    if form == "tool" and len(heard.calls) == 1 and heard.calls[0].name == TOOL:
+        return heard.calls[0].arguments
     said = heard.text or ""
     if not said.strip():
         return ""
     if prompt.messages[-1].role == "assistant":
         return prompt.messages[-1].content + said
     begun_anew = said.lstrip().startswith(("{", "`"))
-    return OPENING + said if mode == "partial" and not begun_anew else said
+    return OPENING + said if form == "partial" and not begun_anew else said
+
+
+def _decision(call: Call) -> str:
+    """Spell a call as the JSON object that it stands for, whose reader judges both alike.
+
+    Arguments that are no object make no answer; a second ``action`` among them makes it a bad one.
+    """
+    opened, inside = call.arguments.strip()[:1], call.arguments.strip()[1:].lstrip()
+    comma = "" if inside.startswith("}") else ", "
+    return f'{{"action": {json.dumps(call.name)}{comma}{inside}' if opened == "{" else ""
 
 
 def _counted(asked: Asked, prompt: Prompt, heard: Heard, text: str) -> Usage:

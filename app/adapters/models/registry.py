@@ -27,6 +27,7 @@ ASSUMED_OUTPUT = 8_192
 
 Mode = Literal["json_schema", "tool", "json_object", "partial", "plain"]
 FIGURES = ("context_tokens", "output_tokens", "rpm", "tpm", "prices")
+FACTS = ("functions",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,10 @@ class Completions:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One model service, as ``providers.toml`` describes it; its head explains every field."""
+    """One model service, as ``providers.toml`` describes it; its head explains every field.
+
+    ``sources`` says where ``functions`` is stated.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -85,6 +89,7 @@ class Provider:
     key: str | None = None
     auth: str = "bearer"
     try_modes: bool = False
+    functions: bool = False
     stream: bool = False
     partial: bool = False
     concurrency: int = 4
@@ -100,6 +105,7 @@ class Provider:
     completions: Completions | None = None
     models: Routing | None = None
     figures: Mapping[str, Figures] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def figures_of(self, model: str) -> Figures:
         """Return what is stated of a model; nothing is, of one that is not listed."""
@@ -241,14 +247,19 @@ def _check(provider: Provider) -> None:
         raise SettingsError(f"{OVERRIDE}: {provider.id}.modes must name at least one mode")
     if "{region}" in provider.address and not provider.regions:
         raise SettingsError(f"{OVERRIDE}: {provider.id}.regions must name at least one region")
+    if provider.functions and "tools" not in provider.fields:
+        raise SettingsError(f"{OVERRIDE}: {provider.id}.functions needs `tools` in its fields")
+    _check_sources(provider, FACTS, provider.id)
     for model, figures in provider.figures.items():
-        stated = {name for name in FIGURES if getattr(figures, name)}
-        missing = sorted(stated - set(figures.sources))
-        if missing:
-            raise SettingsError(
-                f"{OVERRIDE}: {provider.id}.figures.{model}.sources does not say where"
-                f" {missing[0]} is stated"
-            )
+        _check_sources(figures, FIGURES, f"{provider.id}.figures.{model}")
+
+
+def _check_sources(stated: Provider | Figures, names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if getattr(stated, name) and name not in stated.sources]
+    if missing:
+        raise SettingsError(
+            f"{OVERRIDE}: {where}.sources does not say where {min(missing)} is stated"
+        )
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,23 +272,22 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_sources(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the operator's file as the source of each figure that it sets."""
-    return {
-        name: {**row, "figures": _sourced(row["figures"])}
-        if isinstance(row, Mapping) and isinstance(row.get("figures"), Mapping)
-        else row
-        for name, row in rows.items()
-    }
+    """Name the operator's file as the source of each fact and figure that it sets."""
+    return {name: _sourced_row(row) for name, row in rows.items()}
 
 
-def _sourced(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        model: {
-            **stated,
-            "sources": {name: OVERRIDE for name in FIGURES if name in stated}
-            | dict(stated.get("sources", {})),
-        }
-        if isinstance(stated, Mapping)
-        else stated
-        for model, stated in figures.items()
-    }
+def _sourced_row(row: object) -> object:
+    sourced = _sourced(row, FACTS)
+    figures = sourced.get("figures") if isinstance(sourced, dict) else None
+    if not isinstance(sourced, dict) or not isinstance(figures, Mapping):
+        return sourced
+    named = {model: _sourced(stated, FIGURES) for model, stated in figures.items()}
+    return {**sourced, "figures": named}
+
+
+def _sourced(stated: object, names: Sequence[str]) -> object:
+    own = [name for name in names if name in stated] if isinstance(stated, Mapping) else []
+    if not isinstance(stated, Mapping) or not own:
+        return stated
+    given = stated.get("sources", {})
+    return {**stated, "sources": dict.fromkeys(own, OVERRIDE) | dict(given)}

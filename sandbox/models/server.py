@@ -422,7 +422,7 @@ def _check_tools(row: Row, seen: Seen) -> None:
         return
     tools = options["tools"]
     if not isinstance(tools, list) or not 0 < len(tools) <= (row.tools or len(tools)):
-        raise Refusal(400, "tools must be a list, not empty and not too long", "undocumented")
+        raise Refusal(400, "tools must be a list of some, and not of too many", "undocumented")
     for tool in tools:
         _check_names("a tool", tool, {"type", "function"}, {"type", "function"})
         parts = {"name", "description", "parameters"}

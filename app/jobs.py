@@ -53,6 +53,7 @@ from app.core.job import (
     Job,
     JobKind,
     JobState,
+    Postponed,
     PullState,
     RunResult,
     Verdict,
@@ -75,12 +76,11 @@ from app.errors import (
 log = logging.getLogger(__name__)
 
 APPLICATION: Final = "postil"
-WORKFLOWS_VERSION: Final = "1"
+WORKFLOWS_VERSION: Final = "2"
 """Goes up when a change of the code could not continue a workflow that an older one began."""
 
 REVIEWS: Final = "reviews"
 CHORES: Final = "chores"
-MODEL: Final = "model"
 JOB_WORKFLOW: Final = "postil_job"
 
 TRIES_TO_RECORD: Final = 3
@@ -133,10 +133,8 @@ class Pace:
     tend: float = 15.0
     grace: float = 15.0
     poll: float = 0.5
-    poll_model: float = 0.1
     reviews: int = 4
     chores: int = 4
-    model: int = 8
 
 
 class JobStore(Protocol):
@@ -269,11 +267,6 @@ class Desk:
             partition_worker_concurrency=max(1, pace.chores // 2),
             polling_interval_sec=pace.poll,
         )
-        client.register_queue(
-            MODEL,
-            worker_concurrency=pace.model,
-            polling_interval_sec=pace.poll_model,
-        )
         self._client = client
 
     def close(self) -> None:
@@ -290,16 +283,6 @@ class Desk:
         return self._client
 
     # looked at
-
-    def watch_model(self, *, closely: bool) -> None:
-        """Look for requests to the model often, on every worker, or seldom.
-
-        Each look costs some milliseconds, and only a review that runs makes requests.
-        """
-        queue = self.client.retrieve_queue(MODEL)
-        seconds = self._pace.poll_model if closely else 2 * self._pace.poll
-        if queue is not None and queue.polling_interval_sec != seconds:
-            queue.set_polling_interval_sec(seconds)
 
     def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
@@ -682,12 +665,12 @@ class Desk:
             if fresh is not None:
                 self._store.save_job(connection, replace(fresh, attempts=fresh.attempts - 1))
 
-    def postpone(self, job: Job, seconds: float) -> str:
+    def postpone(self, job: Job, seconds: float, why: str) -> str:
         """Wait for a rate limit: no failure, for as long as anybody would care."""
         now = self._clock()
         if now - job.queued_at > self._pace.patience:
-            return self.give_up(job, "GitHub's rate limit did not clear in time")
-        waiting = replace(job, attempts=job.attempts - 1, note="waits for GitHub's rate limit")
+            return self.give_up(job, f"it {why}, which did not clear in time")
+        waiting = replace(job, attempts=job.attempts - 1, note=why)
         return self._requeue(waiting, now + seconds)
 
     def try_again(self, job: Job, reason: str) -> str:
@@ -851,8 +834,9 @@ class Jobs:
         except Halted:
             self.desk.interrupt(job)
             raise
-        except HostLimited as error:
-            return self.desk.postpone(job, error.retry_after)
+        except (HostLimited, Postponed) as error:
+            why = error.why if isinstance(error, Postponed) else "waits for GitHub's rate limit"
+            return self.desk.postpone(job, error.retry_after, why)
         except FINAL as error:
             return self.desk.give_up(job, error.message)
         except Exception as error:
@@ -867,7 +851,6 @@ class Jobs:
     def _perform(self, work: Work, job: Job) -> RunResult:
         match job.kind:
             case JobKind.REVIEW:
-                self.desk.watch_model(closely=True)
                 return work.review(_REVIEW.validate_json(job.payload), job.run_id)
             case JobKind.COMMAND:
                 work.command(_COMMAND.validate_json(job.payload), job.run_id, self.desk)
@@ -898,8 +881,6 @@ class Jobs:
         self._renew()
         if self._repairs:
             self.desk.order_repair(self._started_at)
-        if not self.desk.count_jobs().get(JobState.RUNNING):
-            self.desk.watch_model(closely=False)
         self._forget()
 
     def _take_over(self) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Self
+from dataclasses import asdict
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
-from app.adapters.models.pace import Book, Pause, Ticket
+from app.adapters.models.pace import Book, Pause, Ticket, Waiting
 from app.adapters.store import Store
 from app.core.prompts import Fault, FaultKind
 
@@ -36,6 +37,14 @@ _pauses = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
+)
+_waiting = sa.Table(
+    "postil_waiting",
+    _metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),
 )
 _POSTGRESQL_NOW: Final = sa.text("SELECT extract(epoch FROM clock_timestamp())")
 
@@ -81,9 +90,7 @@ class _Page:
 
     def tickets(self) -> Sequence[Ticket]:
         """Return what was asked lately."""
-        columns = (_tickets.c[name] for name in Ticket.__slots__)
-        query = sa.select(*columns).where(_tickets.c.service == self._service)
-        return tuple(Ticket(*row) for row in self._connection.execute(query))
+        return tuple(Ticket(*row) for row in self._rows(_tickets, Ticket.__slots__))
 
     def pauses(self) -> Sequence[Pause]:
         """Return every pause."""
@@ -93,10 +100,17 @@ class _Page:
             for row in self._connection.execute(query)
         )
 
+    def waiting(self) -> Sequence[Waiting]:
+        """Return who waits for a place, or did."""
+        return tuple(Waiting(*row) for row in self._rows(_waiting, Waiting.__slots__))
+
     def write(self, ticket: Ticket) -> None:
         """Keep a ticket."""
-        row = {name: getattr(ticket, name) for name in Ticket.__slots__}
-        self._put(_tickets, row)
+        self._put(_tickets, asdict(ticket))
+
+    def write_waiting(self, waiting: Waiting) -> None:
+        """Keep who waits."""
+        self._put(_waiting, asdict(waiting))
 
     def write_pause(self, pause: Pause) -> None:
         """Keep a pause."""
@@ -112,9 +126,16 @@ class _Page:
 
     def forget(self, before: float) -> None:
         """Drop what no longer counts."""
-        for table, column in ((_tickets, _tickets.c.counted), (_pauses, _pauses.c.until)):
+        for column in (_tickets.c.counted, _pauses.c.until, _waiting.c.seen):
+            table = column.table
             old = sa.delete(table).where(table.c.service == self._service, column <= before)
             self._connection.execute(old)
+
+    def _rows(self, table: sa.Table, names: Sequence[str]) -> Iterator[Any]:
+        """Read what a table holds of this service."""
+        columns = (table.c[name] for name in names)
+        query = sa.select(*columns).where(table.c.service == self._service)
+        return iter(self._connection.execute(query))
 
     def _put(self, table: sa.Table, fields: dict[str, object]) -> None:
         """Write a row in place of the one of its key."""

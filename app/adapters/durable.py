@@ -9,28 +9,27 @@ from __future__ import annotations
 import base64
 import dataclasses
 import inspect
-import itertools
 import json
 import logging
-import math
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast, get_args, get_type_hints
 
-from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
+from dbos import DBOS, DBOSClient, SetWorkflowID
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors
 from app.adapters import crash
-from app.adapters.models.pace import CROWDED, Pace
+from app.adapters.models.pace import Pace
 from app.adapters.models.scheduler import Attempt, Round, Taken, settle
-from app.core.job import Halted
+from app.core.job import Halted, Postponed
 from app.core.money import Usage
 from app.core.prompts import Fault, FaultKind, Prompt, Reply
 from app.ports import Model, ModelInfo, OnReply
@@ -39,13 +38,15 @@ log = logging.getLogger(__name__)
 
 Port = TypeVar("Port")
 
+Inbox = SimpleQueue[tuple[str, str]]
+"""Where the outcomes of a job's requests arrive: the request's name, and what followed, as JSON."""
+
 ASK_WORKFLOW: Final = "postil_ask"
-POLL: Final = 0.05
-"""Seconds between two looks at requests that run."""
 GLANCE: Final = 0.5
-"""Seconds between two looks at whether the job still is to go on, while nothing runs."""
-YIELD: Final = 1.5 * CROWDED
-"""Seconds for which a job now and then leaves a place to others, who wait for one to come free."""
+"""Seconds between two looks at whether the job still is to go on."""
+LONG: Final = 15.0
+"""What must wait for more seconds than these is scheduled anew, and occupies no worker."""
+GIVEN_UP: Final = "the request to the model was given up"
 
 
 def _never() -> bool:
@@ -196,9 +197,10 @@ class PatientModel(Model, Protocol):
 class DurableModel:
     """Makes every request in a workflow of its own, as the pace that all workers share allows.
 
-    A call that finished is never made again, by whichever worker continues the review. Only what
-    may be asked now is enqueued; what waits, waits in the job that wants it, so nothing is left
-    behind when that job ends. To be made before the engine starts, on every worker.
+    A call that finished is never made again, by whichever worker continues the review. A request
+    starts at once, in the process that wants it. What must wait for long ends this try of its job,
+    which is scheduled anew; nothing is left behind. To be made before the engine starts, on every
+    worker.
     """
 
     def __init__(
@@ -207,13 +209,12 @@ class DurableModel:
         client: Callable[[], DBOSClient],
         pace: Pace,
         *,
-        queue: str,
-        version: str,
         patience: float = 600.0,
+        clock: Callable[[], float] = time.time,
         halted: Callable[[], bool] = _never,
         heard: Callable[[Usage], None] = lambda _usage: None,
     ) -> None:
-        """Name the queue and the version of its workflows.
+        """Wire it.
 
         ``patience`` is how many seconds all asking of one job may take; ``heard`` is told what each
         single request used.
@@ -221,16 +222,18 @@ class DurableModel:
         self._model = model
         self._client = client
         self._pace = pace
-        self._queue = queue
-        self._version = version
         self._patience = patience
+        self._clock = clock
         self._halted = halted
         self._heard = heard
-        self._local = threading.local()
+        self._ends: dict[str, float] = {}
+        self._inboxes: dict[str, Inbox] = {}
 
         @DBOS.workflow(name=ASK_WORKFLOW, max_recovery_attempts=None)
         def ask(name: str, text: str, until: float) -> str:
             return self._ask(name, text, until)
+
+        self._workflow = ask
 
     @property
     def info(self) -> ModelInfo:
@@ -240,7 +243,10 @@ class DurableModel:
     def ask_all(
         self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
     ) -> tuple[Reply, ...]:
-        """Ask every prompt; in a job, each request in its own workflow."""
+        """Ask every prompt; in a job, each request in its own workflow.
+
+        Raises Postponed when nothing may be asked for a while: what came back meanwhile is kept.
+        """
         job = DBOS.workflow_id
         if job is None or not prompts:
             return self._model.ask_all(prompts, on_reply)
@@ -250,33 +256,41 @@ class DurableModel:
             prompts,
             calls,
             on_reply or (lambda _index, _reply: None),
-            pace=self._pace,
+            claim=partial(self._pace.claim, owner=run_id),
             info=self.info,
-            clock=time.time,
-            end=self._until(job),
+            clock=self._clock,
+            end=self._until(run_id),
             asked=self._asked(run_id, calls),
         )
+        self._inboxes[run_id] = SimpleQueue()
+        try:
+            self._finish(job, round_, self._inboxes[run_id])
+        finally:
+            del self._inboxes[run_id]
+        return round_.replies
+
+    def _finish(self, job: str, round_: Round, inbox: Inbox) -> None:
+        """Ask until every prompt has its reply."""
         running: dict[str, int] = {}
-        start_at, turns = 0.0, itertools.count(1)
+        look_at = 0.0
         while round_.waits or running:
             if self._halted():
                 raise Halted
-            if time.time() >= start_at:
-                delay = self._start(round_, running)
-                start_at = math.inf if delay is None else time.time() + delay
-            if self._collect(job, round_, running):
-                yields = next(turns) % self._pace.quota.concurrency == 0
-                start_at = time.time() + YIELD if yields else 0.0
-            else:
-                time.sleep(POLL if running else min(max(start_at - time.time(), 0.0), GLANCE))
-        return round_.replies
+            if time.time() >= look_at:
+                self._look(job, round_, running)
+                look_at = time.time() + GLANCE
+            delay = self._start(round_, running)
+            if delay is not None and delay > LONG and not running:
+                raise Postponed(delay, "waits for the model service")
+            self._receive(inbox, round_, running, GLANCE if delay is None else min(delay, GLANCE))
 
-    def _until(self, job: str) -> float:
-        """Return when asking must end: counted from the job's first question on this thread."""
-        if getattr(self._local, "job", None) != job:
-            self._local.job, self._local.until = job, time.time() + self._patience
-        until: float = self._local.until
-        return until
+    def _until(self, run_id: str) -> float:
+        """Return when asking must end: counted from the job's first question to this worker."""
+        now = self._clock()
+        for known, end in list(self._ends.items()):
+            if end <= now:
+                self._ends.pop(known, None)
+        return self._ends.setdefault(run_id, now + self._patience)
 
     def _asked(self, run_id: str, calls: Sequence[str]) -> frozenset[str]:
         """Return what this run asked before it was interrupted."""
@@ -286,54 +300,62 @@ class DurableModel:
         return frozenset(found.workflow_id for found in look(workflow_id_prefix=f"{run_id}:"))
 
     def _start(self, round_: Round, running: dict[str, int]) -> float | None:
-        """Enqueue what may be asked now; return the seconds until more may."""
+        """Ask what may be asked now; return the seconds until more may."""
         while isinstance(taken := round_.take(), Taken):
-            options: EnqueueOptions = {
-                "workflow_name": ASK_WORKFLOW,
-                "queue_name": self._queue,
-                "workflow_id": taken.name,
-                "app_version": self._version,
-            }
-            self._client().enqueue(options, taken.name, _to_json(taken.attempt), round_.end)
             running[taken.name] = taken.index
+            # in a context of its own: no child of the job's workflow, whose steps stay as they are
+            Context().run(self._begin, taken.name, json.dumps(encode(taken.attempt)), round_.end)
         return taken
 
-    def _collect(self, job: str, round_: Round, running: dict[str, int]) -> bool:
-        """Take what came back; each step is recorded in the workflow that asked."""
+    def _begin(self, name: str, text: str, until: float) -> None:
+        with SetWorkflowID(name):
+            DBOS.start_workflow(self._workflow, name, text, until)
+
+    def _receive(
+        self, inbox: Inbox, round_: Round, running: dict[str, int], seconds: float
+    ) -> None:
+        """Take what comes back, waiting so many seconds for the first."""
+        while running or round_.waits:
+            try:
+                name, text = inbox.get(timeout=seconds)
+            except Empty:
+                return
+            seconds = 0.0
+            if name in running:
+                round_.put(running.pop(name), *_read_outcome(text))
+
+    def _look(self, job: str, round_: Round, running: dict[str, int]) -> None:
+        """See whether the job still is to go on, and what came back to others or broke off."""
         ended = self._client().list_workflows(
             workflow_ids=[job, *running], status=_ENDED, load_input=False
         )
         if any(workflow.workflow_id == job for workflow in ended):
-            if running:
-                self._abandon(list(running))
+            self._client().cancel_workflows(list(running))
             raise dbos_error.DBOSWorkflowCancelledError(
                 f"{job} was cancelled while it asked the model"
             )
         for workflow in ended:
-            round_.put(running.pop(workflow.workflow_id), self._read_outcome(workflow))
-        return bool(ended)
-
-    def _abandon(self, names: list[str]) -> None:
-        """Cancel what is not asked yet; a request under way settles itself when it ends."""
-        client = self._client()
-        queued = client.list_workflows(workflow_ids=names, status="ENQUEUED", load_input=False)
-        client.cancel_workflows(names)
-        self._pace.release([workflow.workflow_id for workflow in queued])
-
-    def _read_outcome(self, workflow: WorkflowStatus) -> Attempt | Reply:
-        """Return what followed the request of an ended workflow."""
-        if workflow.status != "SUCCESS" or not isinstance(workflow.output, str):
-            self._pace.release([workflow.workflow_id])
-            return Fault(FaultKind.UNAVAILABLE, "the request to the model was given up")
-        step: Attempt | Reply = _from_json(workflow.output)
-        return step
+            index = running.pop(workflow.workflow_id)
+            if workflow.status == "SUCCESS" and isinstance(workflow.output, str):
+                round_.put(index, *_read_outcome(workflow.output))
+            else:
+                self._pace.release([workflow.workflow_id])
+                round_.put(index, Fault(FaultKind.UNAVAILABLE, GIVEN_UP))
 
     def _ask(self, name: str, text: str, until: float) -> str:
         """Make one attempt; what follows is for the job that wants it."""
         if self._halted():
             raise Halted
-        attempt: Attempt = _from_json(text)
-        return DBOS.run_step({"name": "model.ask_once"}, self._attempt, name, attempt, until)
+        attempt = decode(json.loads(text), _known_types(Attempt))
+        try:
+            step = DBOS.run_step({"name": "model.ask_once"}, self._attempt, name, attempt, until)
+        except dbos_error.DBOSWorkflowCancelledError:
+            self._pace.release([name])
+            raise
+        wanted = self._inboxes.get(name.rsplit(":", 3)[0])
+        if wanted is not None:
+            wanted.put((name, step))
+        return step
 
     def _attempt(self, name: str, attempt: Attempt, until: float) -> str:
         began = time.monotonic()
@@ -346,15 +368,13 @@ class DurableModel:
             settle(self._pace, self.info, name, attempt.prompt, reply, step, took)
         except SQLAlchemyError as error:  # its place comes free by itself, the answer would not
             log.warning("a request was not settled", extra={"reason": type(error).__name__})
-        return _to_json(step)
+        return json.dumps({"at": self._clock(), "step": encode(step)})
 
 
 _ENDED: Final = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
-def _to_json(value: Attempt | Reply) -> str:
-    return json.dumps(encode(value))
-
-
-def _from_json(text: str) -> Any:  # noqa: ANN401 - an Attempt or a Reply
-    return decode(json.loads(text), _known_types(Attempt | Reply))
+def _read_outcome(text: str) -> tuple[Attempt | Reply, float]:
+    """Return what followed a request, and when that was."""
+    outcome = json.loads(text)
+    return decode(outcome["step"], _known_types(Attempt | Reply)), outcome["at"]

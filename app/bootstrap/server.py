@@ -38,7 +38,7 @@ from app.core.pull import PullRef, PullRequest
 from app.core.review import money
 from app.core.secrets import Redactor
 from app.errors import HostMissing, SettingsError
-from app.jobs import MODEL, WORKFLOWS_VERSION, Desk, Jobs, Pace, Work
+from app.jobs import Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
 from app.repairs import Repairs
@@ -79,7 +79,7 @@ class Office:
         self._jobs = Jobs(
             self._store,
             WorkerLocks(self._store.engine),
-            Pace(model=model.quota.concurrency) if model else Pace(),
+            Pace(),
             worker_id=settings.worker_id,
             at=crash.at,
         )
@@ -89,8 +89,6 @@ class Office:
                 model,
                 lambda: self._jobs.desk.client,
                 model.share_pace(Books(self._store).prepare().open),
-                queue=MODEL,
-                version=WORKFLOWS_VERSION,
                 halted=self._halted,
                 heard=self.metrics.count_model,
             ),

@@ -21,6 +21,18 @@ class Halted(BaseException):
     """
 
 
+class Postponed(BaseException):
+    """What runs is to be tried again from its start after ``retry_after`` seconds: no failure.
+
+    Not an Exception, for the same reason.
+    """
+
+    def __init__(self, retry_after: float, why: str) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.why = why
+
+
 class JobKind(StrEnum):
     """What a job does."""
 

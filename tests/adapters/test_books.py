@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.adapters.books import Books
-from app.adapters.models.pace import Memory, Pace, Pause, Quota, Ticket
+from app.adapters.models.pace import Memory, Pace, Pause, Quota, Ticket, Waiting
 from app.adapters.models.scheduler import PacedModel, Round, Taken, settle
 from app.adapters.store import Store, open_engine
 from app.core.money import Usage
@@ -82,16 +82,24 @@ def test_a_book_says_what_was_written_into_it(workers: Workers) -> None:
             book.write(ticket)
         for pause in (hold, stop, replace(hold, until=80.0)):
             book.write_pause(pause)
+        for waiting in (
+            Waiting("ann", 5.0, 6.0),
+            Waiting("bob", 7.0, 85.0),
+            Waiting("ann", 5.0, 8.0),
+        ):
+            book.write_waiting(waiting)
     with books.open("another") as book:
-        assert (book.tickets(), book.pauses()) == ((), ())
+        assert (book.tickets(), book.pauses(), book.waiting()) == ((), (), ())
         book.forget(before=1e9)
     with workers.books().open("service") as book:
         assert set(book.tickets()) == {replace(first, tokens=20), second}
         assert set(book.pauses()) == {replace(hold, until=80.0), stop}
+        assert set(book.waiting()) == {Waiting("ann", 5.0, 8.0), Waiting("bob", 7.0, 85.0)}
         book.forget(before=9.0)
         assert set(book.tickets()) == {second}
         book.forget(before=60.0)
         assert (book.tickets(), set(book.pauses())) == ((), {replace(hold, until=80.0)})
+        assert book.waiting() == (Waiting("bob", 7.0, 85.0),)
 
 
 @on_both
@@ -148,7 +156,7 @@ def play(
             prompts[side :: len(paces)],
             [f"{side}-{number}" for number in range(len(prompts[side :: len(paces)]))],
             lambda _index, _reply: None,
-            pace=pace,
+            claim=partial(pace.claim, owner=str(side)),
             info=model.info,
             clock=time.clock,
             end=time.now + 3600.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import signal
@@ -23,21 +22,22 @@ import sqlalchemy as sa
 from dbos import DBOS
 
 from app.adapters.books import Books
-from app.adapters.durable import ASK_WORKFLOW, DurableModel, decode, durable, encode
-from app.adapters.models.pace import CROWDED, Pace, Pause, Quota
+from app.adapters.durable import ASK_WORKFLOW, LONG, DurableModel, decode, durable, encode
+from app.adapters.models.pace import Pace, Pause, Quota
 from app.adapters.models.scheduler import Attempt
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.core.events import Delivery, Person, ReviewRequest
-from app.core.job import Halted, JobState, RunResult
+from app.core.job import Halted, Job, JobState, RunResult
 from app.core.money import Usage
 from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply, Task
 from app.core.pull import PullRef
 from app.errors import HostLimited, HostRefused
-from app.jobs import MODEL, WORKFLOWS_VERSION, Jobs, Work
+from app.jobs import Jobs, Work
 from app.jobs import Pace as JobPace
 from app.ports import ModelInfo, OnReply
+from sandbox.serving import until
 
-FAST = JobPace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02, poll_model=0.02)
+FAST = JobPace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
 REQUEST = ReviewRequest(PullRef(11, "o/r", 5, 99), "a" * 40, "0" * 40, "opened", Person(7, "ann"))
 DELIVERY = Delivery("00000000-0000-0000-0000-000000000001", "pull_request", "opened", REQUEST)
 
@@ -96,6 +96,7 @@ class SlowModel:
     def __init__(self, on_ask: Callable[[Prompt], None] = lambda _: None) -> None:
         self.on_ask = on_ask
         self.asked: list[str] = []
+        self.retry_after = 0.05
 
     def ask_all(
         self, prompts: Sequence[Prompt], on_reply: OnReply | None = None
@@ -107,7 +108,7 @@ class SlowModel:
         self.asked.append(prompt.key)
         self.on_ask(prompt)
         if prompt.key == "limited" and self.asked.count("limited") == 1:
-            return Fault(FaultKind.LIMITED, "slow down", retry_after=0.05)
+            return Fault(FaultKind.LIMITED, "slow down", retry_after=self.retry_after)
         if prompt.key == "refused":
             return Fault(FaultKind.KEY, "check the key", Usage(requests=1))
         return Answer(prompt.key.upper(), Usage(requests=1, cost_usd=Decimal("0.1")))
@@ -121,29 +122,20 @@ class SlowModel:
         return reply
 
 
-class Patient(Pace):
-    """Looks for a free place only when a request of its own ended."""
-
-    def claim(self, name: str, model: str, tokens: int) -> float | Fault:
-        wait = super().claim(name, model, tokens)
-        return 60.0 if wait == CROWDED else wait
-
-
 def durable_model(
     model: SlowModel,
     store: Store,
     jobs: Jobs,
     quota: Quota | None = None,
-    kind: type[Pace] = Pace,
+    clock: Callable[[], float] = time.time,
 ) -> DurableModel:
     """Wire a model as the server does."""
-    books = Books(store).prepare()
+    books = Books(store, lambda _: clock()).prepare()
     return DurableModel(
         model,
         lambda: jobs.desk.client,
-        kind(quota or Quota(concurrency=8), partial(books.open, "service")),
-        queue=MODEL,
-        version=WORKFLOWS_VERSION,
+        Pace(quota or Quota(concurrency=8), partial(books.open, "service")),
+        clock=clock,
         halted=lambda: jobs.halted,
     )
 
@@ -154,26 +146,42 @@ class Bench:
     store: Store
     work: Work
     model: SlowModel
+    clock: Callable[[], float] = time.time
     review: Callable[[ReviewRequest, str], RunResult] = lambda _request, _run: RunResult(
         JobState.DONE
     )
 
-    def start(self, quota: Quota | None = None, kind: type[Pace] = Pace) -> DurableModel:
-        asking = durable_model(self.model, self.store, self.jobs, quota, kind)
+    def start(
+        self, quota: Quota | None = None, clock: Callable[[], float] = time.time
+    ) -> DurableModel:
+        self.clock = clock
+        asking = durable_model(self.model, self.store, self.jobs, quota, clock)
         self.jobs.start(self.work)
         return asking
 
-    def state(self) -> JobState | None:
+    @property
+    def job(self) -> Job:
         with self.store.begin() as connection:
             job = self.store.find_job(connection, REQUEST.key)
-        return None if job is None else job.state
+        assert job is not None
+        return job
+
+    def hold(self, seconds: float) -> None:
+        """Let the service want everybody to wait."""
+        with Books(self.store, lambda _: self.clock()).open("service") as book:
+            book.write_pause(Pause("", book.now + seconds))
+
+    def places_taken(self) -> int:
+        with Books(self.store).open("service") as book:
+            return sum(ticket.running for ticket in book.tickets())
+
+    def wait_for(self, state: JobState) -> Job:
+        until(lambda: self.job.state is state, 20, lambda: f"it is {self.job.state}", 0.02)
+        return self.job
 
     def run(self) -> None:
         self.jobs.desk.accept(DELIVERY)
-        deadline = time.monotonic() + 20
-        while self.state() is not JobState.DONE:
-            assert time.monotonic() < deadline, self.state()
-            time.sleep(0.02)
+        self.wait_for(JobState.DONE)
 
 
 @pytest.fixture
@@ -329,22 +337,6 @@ def test_requests_wait_for_their_place_in_the_quota_and_no_more_run_than_may(ben
     assert sent[5] - sent[0] > 0.9
 
 
-def test_a_job_leaves_its_place_free_for_long_enough_that_another_one_sees_it(
-    bench: Bench,
-) -> None:
-    sent: list[float] = []
-
-    def review(_request: ReviewRequest, _run: str) -> RunResult:
-        asking.ask_all([prompt(f"p{n}") for n in range(3)])
-        return RunResult(JobState.DONE)
-
-    bench.review = review
-    bench.model.on_ask = lambda _prompt: sent.append(time.monotonic())
-    asking = bench.start(Quota(concurrency=1), Patient)
-    bench.run()
-    assert min(later - one for one, later in itertools.pairwise(sent)) > CROWDED
-
-
 def test_prompts_for_which_the_quota_leaves_no_time_are_not_waited_for(bench: Bench) -> None:
     replies: list[Reply] = []
 
@@ -396,7 +388,7 @@ def test_an_answer_that_can_not_be_settled_is_an_answer(bench: Bench) -> None:
     assert [reply.text for reply in replies if isinstance(reply, Answer)] == ["ONE"]
 
 
-def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench: Bench) -> None:
+def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_behind(bench: Bench) -> None:
     asked, ended, done = (threading.Event() for _ in range(3))
 
     def ask(_prompt: Prompt) -> None:
@@ -413,28 +405,29 @@ def test_a_cancelled_job_asks_nothing_more_and_leaves_nothing_in_the_queue(bench
     bench.review = review
     bench.model.on_ask = ask
     asking = bench.start(Quota(concurrency=3))
-    bench.jobs.desk.client.register_queue(MODEL, worker_concurrency=1, polling_interval_sec=0.02)
     bench.jobs.desk.accept(DELIVERY)
     assert asked.wait(20)
     bench.jobs.desk.cancel(REQUEST.ref)
     assert ended.wait(20)
-    with Books(bench.store).open("service") as book:
-        known = {ticket.name: ticket.running for ticket in book.tickets()}
-    assert sorted(known.values()) == [False, False, True], "or nobody else may ask"
     done.set()
     client = bench.jobs.desk.client
     active = ["PENDING", "ENQUEUED", "DELAYED"]
     assert client.list_workflows(name=ASK_WORKFLOW, status=active) == []
-    assert bench.model.asked == ["p0"]
-    assert bench.state() is JobState.CANCELLED
+    until(
+        lambda: not bench.places_taken(),
+        20,
+        lambda: "a place is kept, and nobody else may ask",
+        0.02,
+    )
+    assert sorted(bench.model.asked) == ["p0", "p1", "p2"]
+    assert bench.job.state is JobState.CANCELLED
 
 
 def test_a_job_that_waits_for_the_service_is_cancelled_as_well(bench: Bench) -> None:
     waits, ended = threading.Event(), threading.Event()
 
     def review(_request: ReviewRequest, _run: str) -> RunResult:
-        with Books(bench.store).open("service") as book:
-            book.write_pause(Pause("", book.now + 100.0))
+        bench.hold(LONG - 1)
         waits.set()
         try:
             asking.ask_all([prompt("one")])
@@ -449,6 +442,33 @@ def test_a_job_that_waits_for_the_service_is_cancelled_as_well(bench: Bench) -> 
     bench.jobs.desk.cancel(REQUEST.ref)
     assert ended.wait(20)
     assert bench.model.asked == []
+
+
+def test_what_must_wait_for_long_occupies_no_worker_and_goes_on_where_it_was(bench: Bench) -> None:
+    ahead, tries = [0.0], [0]
+
+    def review(_request: ReviewRequest, _run: str) -> RunResult:
+        tries[0] += 1
+        assert all(isinstance(one, Answer) for one in asking.ask_all([prompt("one")]))
+        if tries[0] == 1:
+            bench.hold(10 * LONG)
+        asking.ask_all([prompt("two"), prompt("limited")])
+        return RunResult(JobState.DONE)
+
+    bench.review = review
+    bench.model.retry_after = 2 * LONG
+    asking = bench.start(clock=lambda: time.time() + ahead[0])
+    bench.jobs.desk.accept(DELIVERY)
+    for number, seconds in enumerate((10 * LONG, 2 * LONG), start=1):
+        until(partial(lambda done: bench.job.tries > done, number), 20, lambda: "no wait", 0.02)
+        waiting = bench.wait_for(JobState.QUEUED)
+        assert waiting.note == "waits for the model service"
+        assert (waiting.attempts, waiting.due_at > time.time() + LONG) == (0, True)
+        ahead[0] += seconds
+        bench.jobs.desk.client.set_workflow_delay(waiting.workflow_id, delay_seconds=0.0)
+        until(partial(lambda done: tries[0] > done, number), 20, lambda: "it does not go on", 0.02)
+    bench.wait_for(JobState.DONE)
+    assert sorted(bench.model.asked) == ["limited", "limited", "one", "two"]
 
 
 def test_a_stop_interrupts_between_steps_and_the_next_start_goes_on(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fastapi import FastAPI
 
 from app import jobs
 from app.adapters.books import Books
+from app.adapters.durable import DurableModel
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.transport import Timeouts
 from app.adapters.log import RedactingFormatter
@@ -238,6 +239,7 @@ def hurried(clock: Time, **pace: float) -> Iterator[None]:
         patch.setattr(parts, "AnalyzerSuite", NoTools)
         patch.setattr(parts, "Jobs", partial(Jobs, clock=clock))
         patch.setattr(parts, "Pace", quick)
+        patch.setattr(parts, "DurableModel", partial(DurableModel, clock=clock))
         patch.setattr(
             parts, "Repairs", lambda hub, runs, _clock, halted: Repairs(hub, runs, clock, halted)
         )

@@ -19,6 +19,8 @@ ON_THE_WAY = 1.0
 """How much later than by our clock a request may reach the service."""
 CROWDED = 0.25
 """Seconds after which to look again when as many requests run as may."""
+PATIENT = 4 * CROWDED
+"""How long somebody who waits for a place, and looks no more, still counts as waiting."""
 STOPPED_SECONDS = 60.0
 """How long a fault of the account or the settings is taken to last."""
 HELD_AT_MOST = 3600.0
@@ -74,6 +76,15 @@ class Pause:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Somebody who waits for a place: since when, when they last looked (0.0: they have one)."""
+
+    owner: str
+    since: float
+    seen: float
+
+
 class Book(Protocol):
     """What is known of one service, while nobody else writes in it."""
 
@@ -98,16 +109,29 @@ class Book(Protocol):
         """Keep a pause in place of one of its scope that has or has no fault, as this one."""
         ...
 
+    def waiting(self) -> Sequence[Waiting]:
+        """Return who waits for a place, or did."""
+        ...
+
+    def write_waiting(self, waiting: Waiting) -> None:
+        """Keep it in place of what was known of its owner."""
+        ...
+
     def forget(self, before: float) -> None:
-        """Drop tickets that no longer count, and pauses that are over."""
+        """Drop what no longer counts: tickets, pauses that are over, who waited."""
         ...
 
 
-def seconds_until_free(quota: Quota, tickets: Iterable[Ticket], tokens: int, now: float) -> float:
-    """Return the seconds until a request of so many tokens fits into the quota; 0.0 is now."""
+def seconds_until_free(
+    quota: Quota, tickets: Iterable[Ticket], tokens: int, now: float, ahead: int = 0
+) -> float:
+    """Return the seconds until a request of so many tokens fits into the quota; 0.0 is now.
+
+    ``ahead`` are others who have waited longer: as many places that are free are theirs.
+    """
     known = tuple(tickets)
     running = sum(one.running and one.start > now - quota.memory for one in known)
-    crowded = CROWDED if running >= quota.concurrency else 0.0
+    crowded = CROWDED if running + ahead >= quota.concurrency else 0.0
     return max(
         crowded,
         _until_requests_fit(quota, known, now),
@@ -146,11 +170,12 @@ class Pace:
         self.quota = quota
         self._open = open_book
 
-    def claim(self, name: str, model: str, tokens: int) -> float | Fault:
+    def claim(self, name: str, model: str, tokens: int, owner: str = "") -> float | Fault:
         """Take a place for a request now and return 0.0; or the seconds to wait, or why not to ask.
 
         A claim of the same name takes the place of an earlier one: a process may die between its
-        claim and its request, and claim again.
+        claim and its request, and claim again. Places that come free go to the ``owner`` who has
+        waited longest for one.
         """
         with self._open() as book:
             now = book.now
@@ -162,10 +187,14 @@ class Pace:
                     return pause.fault
             others = (one for one in book.tickets() if one.name != name)
             held = max((one.until - now for one in open_pauses), default=0.0)
-            wait = max(held, seconds_until_free(self.quota, others, tokens, now))
+            mine, ahead = _line(book, owner)
+            free = seconds_until_free(self.quota, others, tokens, now, len(ahead))
+            wait = max(held, free)
             if wait <= 0:
                 book.forget(now - self.quota.memory)
                 book.write(Ticket(name, now, now, tokens))
+            if mine or wait == CROWDED:
+                book.write_waiting(Waiting(owner, mine or now, now if wait == CROWDED else 0.0))
             return wait
 
     def settle(self, name: str, model: str, reply: Reply, wait: float | None, took: float) -> None:
@@ -192,6 +221,14 @@ class Pace:
                     book.write(replace(ticket, running=False))
 
 
+def _line(book: Book, owner: str) -> tuple[float, list[Waiting]]:
+    """Return since when an owner waits for a place (0.0: not), and who has waited longer."""
+    line = [one for one in book.waiting() if one.seen > book.now - PATIENT]
+    mine = next((one.since for one in line if one.owner == owner), 0.0)
+    before = mine or book.now
+    return mine, [one for one in line if one.owner != owner and one.since < before]
+
+
 def _pause(model: str, fault: Fault, wait: float | None, now: float) -> Pause | None:
     """Return the pause that a fault calls for."""
     if fault.kind in STOPPING:
@@ -214,6 +251,7 @@ class Memory:
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
         self._pauses: dict[tuple[str, bool], Pause] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -243,7 +281,16 @@ class Memory:
         """Keep a pause."""
         self._pauses[pause.scope, pause.fault is None] = pause
 
+    def waiting(self) -> Sequence[Waiting]:
+        """Return who waits, or did."""
+        return tuple(self._waiting.values())
+
+    def write_waiting(self, waiting: Waiting) -> None:
+        """Keep who waits."""
+        self._waiting[waiting.owner] = waiting
+
     def forget(self, before: float) -> None:
         """Drop what no longer counts."""
         self._tickets = {k: one for k, one in self._tickets.items() if one.counted > before}
         self._pauses = {k: one for k, one in self._pauses.items() if one.until > before}
+        self._waiting = {k: one for k, one in self._waiting.items() if one.seen > before}

@@ -152,19 +152,19 @@ class Round:
         calls: Sequence[str],
         on_reply: OnReply,
         *,
-        pace: Pace,
+        claim: Callable[[str, str, int], float | Fault],
         info: ModelInfo,
         clock: Callable[[], float],
         end: float,
         asked: AbstractSet[str] = frozenset(),
     ) -> None:
-        """Begin; ``calls`` name the prompts for the pace, ``asked`` need no place again."""
+        """Begin; ``calls`` name the prompts for ``claim``, ``asked`` need no place again."""
         now = clock()
         self.end = end
         self._waiting = [(now, index, Attempt(prompt)) for index, prompt in enumerate(prompts)]
         self._calls = calls
         self._on_reply = on_reply
-        self._pace = pace
+        self._claim_place = claim
         self._info = info
         self._clock = clock
         self._asked = asked
@@ -203,10 +203,11 @@ class Round:
             self.put(index, replace(wait, usage=attempt.usage))
         return None
 
-    def put(self, index: int, step: Attempt | Reply) -> None:
-        """Let a reply stand, or let its prompt wait for another attempt."""
+    def put(self, index: int, step: Attempt | Reply, since: float | None = None) -> None:
+        """Let a reply stand, or let its prompt wait for another attempt, ``since`` then or now."""
         if isinstance(step, Attempt):
-            heapq.heappush(self._waiting, (self._clock() + step.wait, index, step))
+            start = self._clock() if since is None else since
+            heapq.heappush(self._waiting, (start + step.wait, index, step))
         else:
             self._replies[index] = step
             self._on_reply(index, step)
@@ -214,7 +215,7 @@ class Round:
     def _claim(self, name: str, prompt: Prompt) -> float | Fault:
         info = self._info.of(prompt.role)
         tokens = most_tokens(prompt, info.rates) + prompt.max_tokens
-        return self._pace.claim(name, info.name, tokens)
+        return self._claim_place(name, info.name, tokens)
 
 
 class PacedModel:
@@ -287,7 +288,7 @@ class PacedModel:
             prompts,
             [str(next(self._serial)) for _ in prompts],
             on_reply,
-            pace=self._pace,
+            claim=self._pace.claim,
             info=self._info,
             clock=self._timing.clock,
             end=self._timing.clock() + self._deadline,

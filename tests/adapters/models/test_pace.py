@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.adapters.models.pace import (
     CROWDED,
     HELD_AT_MOST,
+    PATIENT,
     STOPPED_SECONDS,
     Memory,
     Pace,
@@ -86,6 +87,36 @@ def test_as_many_run_at_once_as_may_and_one_whose_process_died_gives_way() -> No
     assert [pace.claim(name, "m", 1) for name in "cd"] == [0.0, CROWDED]
     time.now += 161.0  # as long as a call may take, and a window
     assert [pace.claim(name, "m", 1) for name in "def"] == [0.0, 0.0, CROWDED]
+
+
+def test_a_place_that_comes_free_is_for_whoever_waited_longest() -> None:
+    time = VirtualTime()
+    pace = make_pace(time, Quota(concurrency=1))
+
+    def claim(name: str) -> float | Fault:
+        time.now += 0.1
+        return pace.claim(name, "m", 1, owner=name[0])
+
+    assert [claim(name) for name in ("a1", "a2", "b1", "c1")] == [0.0, CROWDED, CROWDED, CROWDED]
+    got: list[str] = []
+    running = "a1"
+    for names in (["c1", "b1", "a2"], ["a3", "c1", "b1"], ["b2", "a3", "c1"], ["c2", "a3", "b2"]):
+        pace.settle(running, "m", DONE, None, 0.0)
+        taken = [name for name in names if claim(name) == 0.0]
+        got += taken
+        running = taken[0]
+    assert got == ["a2", "b1", "c1", "a3"], "each in turn, whoever asks first"
+
+
+def test_who_waits_and_looks_no_more_keeps_nobody_from_a_place() -> None:
+    time = VirtualTime()
+    pace = make_pace(time, Quota(concurrency=1))
+    assert [pace.claim(name, "m", 1, owner=name) for name in "ab"] == [0.0, CROWDED]
+    pace.settle("a", "m", DONE, None, 0.0)
+    time.now += 0.9 * PATIENT
+    assert pace.claim("c", "m", 1, owner="c") == CROWDED
+    time.now += 0.2 * PATIENT
+    assert pace.claim("c", "m", 1, owner="c") == 0.0
 
 
 def test_claiming_again_under_the_same_name_takes_no_second_place() -> None:

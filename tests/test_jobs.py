@@ -44,7 +44,7 @@ from app.errors import (
     HostUnavailable,
     SettingsError,
 )
-from app.jobs import MODEL, Desk, Jobs, Outcome, Pace, Work
+from app.jobs import Desk, Jobs, Outcome, Pace, Work
 from tests.postgres import make_database, running_postgres
 
 SENDER = Person(7, "ann")
@@ -821,29 +821,6 @@ def test_of_all_workers_one_repairs_every_ten_minutes(engine: sa.Engine) -> None
         until(lambda: len(repaired) == 2)
         other.close()
         assert repaired[0] is bench.jobs.desk
-
-
-@on_both
-def test_requests_to_the_model_are_looked_for_often_only_while_a_review_runs(bench: Bench) -> None:
-    def interval() -> float:
-        queue = bench.jobs.desk.client.retrieve_queue(MODEL)
-        assert queue is not None
-        return queue.polling_interval_sec
-
-    def look(_request: ReviewRequest) -> RunResult:
-        bench.jobs.tend()
-        seen.append(interval())
-        return RunResult(JobState.DONE)
-
-    seen: list[float] = []
-    bench.worker.on_review = look
-    bench.jobs.tend()
-    assert interval() == 2 * FAST.poll
-    bench.start()
-    bench.accept(review())
-    bench.wait(review().key)
-    assert seen == [FAST.poll_model]
-    until(lambda: interval() == 2 * FAST.poll)
 
 
 def test_old_deliveries_and_workflows_are_forgotten(engine: sa.Engine) -> None:

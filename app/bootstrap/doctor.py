@@ -7,10 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from app.adapters.models.build import build_model
+from app.adapters.models.modes import probe_modes
 from app.adapters.models.probe import probe
 from app.adapters.models.registry import table
+from app.adapters.tokens import count_tokens
 from app.bootstrap.appfile import FILE, complete
-from app.bootstrap.parts import NO_MODEL, ModelWish, build_chosen_model, read_providers
+from app.bootstrap.parts import (
+    NO_MODEL,
+    ModelWish,
+    choose,
+    load_templates,
+    pick_provider,
+    read_providers,
+)
 from app.core.note import Note
 from app.errors import HostError, SettingsError
 from app.settings import Settings
@@ -76,12 +86,14 @@ def _examine_tools() -> Iterator[Note]:
 
 def _examine_model(settings: Settings, *, ask: bool) -> Iterator[Note]:
     try:
-        model = build_chosen_model(settings, ModelWish())
+        provider = pick_provider(settings, ModelWish())
+        if provider is None:
+            yield Note("model", well=False, text=NO_MODEL)
+            return
+        choices = choose(provider, settings, ModelWish())
+        model = build_model(provider, choices)
     except SettingsError as error:
         yield Note("model", well=False, text=error.message)
-        return
-    if model is None:
-        yield Note("model", well=False, text=NO_MODEL)
         return
     info = model.info
     priced = "prices known" if info.prices else "no price known: a cost cap can't be kept"
@@ -93,6 +105,14 @@ def _examine_model(settings: Settings, *, ask: bool) -> Iterator[Note]:
         grade = probe(model)
         for line in grade.lines:
             yield Note("model's grade", well=grade.answers, text=line)
+        if grade.answers or grade.refused:
+            yield from probe_modes(
+                model,
+                provider,
+                lambda row: build_model(row, choices),
+                load_templates(),
+                count_tokens,
+            )
 
 
 def _examine_server(settings: Settings) -> Iterator[Note]:

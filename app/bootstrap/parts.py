@@ -63,9 +63,12 @@ def pick_provider(settings: Settings, wish: ModelWish) -> Provider | None:
 def build_chosen_model(settings: Settings, wish: ModelWish) -> PacedModel | None:
     """Build the model that the settings and the wish name; None when there is none."""
     provider = pick_provider(settings, wish)
-    if provider is None:
-        return None
-    choices = Choices(
+    return None if provider is None else build_model(provider, choose(provider, settings, wish))
+
+
+def choose(provider: Provider, settings: Settings, wish: ModelWish) -> Choices:
+    """Collect what the settings and the wish choose about a service's model."""
+    return Choices(
         api_key=settings.api_key or settings.provider_keys.get(provider.key or ""),
         base_url=wish.base_url or settings.base_url,
         model=wish.model or settings.model,
@@ -76,7 +79,6 @@ def build_chosen_model(settings: Settings, wish: ModelWish) -> PacedModel | None
         allow_insecure=settings.allow_insecure,
         proxies=settings.proxies,
     )
-    return build_model(provider, choices)
 
 
 def refuse_cap_without_prices(model: Model | None, cap: Decimal | None) -> None:

@@ -18,6 +18,8 @@ from app.core.prompts import Answer, FaultKind, Prompt, Reply
 
 OPENING = '{"nonce":'
 """How an answer is begun for the model where partial mode is all there is."""
+CALLED = '{"action": '
+"""How a call begins when it is spelled as the decision that it is."""
 TOOL = "answer"
 BYTES_PER_TOKEN = 3
 """For answers that the service did not count; source code and JSON have about four."""
@@ -169,7 +171,7 @@ def _decision(call: Call) -> str:
     """
     opened, inside = call.arguments.strip()[:1], call.arguments.strip()[1:].lstrip()
     comma = "" if inside.startswith("}") else ", "
-    return f'{{"action": {json.dumps(call.name)}{comma}{inside}' if opened == "{" else ""
+    return f"{CALLED}{json.dumps(call.name)}{comma}{inside}" if opened == "{" else ""
 
 
 def _counted(asked: Asked, prompt: Prompt, heard: Heard, text: str) -> Usage:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from app.core.findings import Category, Finding, Severity, parse_review_answer
 from app.core.money import Usage
-from app.core.prompts import Answer, Fault, Message, Prompt, Reply, Task
+from app.core.prompts import Answer, Fault, FaultKind, Message, Prompt, Reply, Task
 from app.errors import AnswerRejected
 from app.ports import Model
 
@@ -76,6 +76,8 @@ class Grade:
     seconds: float
     usage: Usage
     faults: tuple[str, ...] = ()
+    refused: bool = False
+    """Whether the service took no request in the form that its row declares."""
 
     @property
     def answers(self) -> bool:
@@ -134,6 +136,7 @@ def probe(model: Model, clock: Callable[[], float] = time.monotonic) -> Grade:
         seconds=seconds,
         usage=sum((reply.usage for reply in replies), Usage()),
         faults=tuple(reply.message for reply in replies if isinstance(reply, Fault)),
+        refused=all(isinstance(one, Fault) and one.kind is FaultKind.REFUSED for one in replies),
     )
 
 

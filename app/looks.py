@@ -20,7 +20,7 @@ from app.core.findings import (
 )
 from app.core.ledger import Ledger, Unit, UnitState
 from app.core.memory import find_home
-from app.core.money import Estimate, Purse, Usage
+from app.core.money import Estimate, Purse, Usage, worst_case
 from app.core.policy import Policy, path_instructions
 from app.core.prompts import (
     Answer,
@@ -219,7 +219,9 @@ class Looks:
     purse: Purse
     progress: Progress
     chunks: tuple[Chunk, ...]
-    estimate: Estimate
+    twice: bool = False
+    """Whether every chunk is looked at once more, in another part and order."""
+    estimate: Estimate = Estimate(0, 0, 0, None)  # noqa: RUF009 - frozen
     brief: str = ""
     findings: list[Finding] = field(default_factory=list)
     usage: Usage = Usage()
@@ -253,15 +255,19 @@ class Looks:
         common = replace(self.questions.common, brief=self.brief)
         self.questions = replace(self.questions, common=common)
 
-    def ask_reviews(self, *, twice: bool = False) -> None:
+    def plan(self) -> list[Look]:
+        """Return every look to take, and price them as if each were answered at full length."""
+        second = [self._look(chunk, second=True) for chunk in self.chunks] if self.twice else []
+        looks = [*map(self._look, self.chunks), *second]
+        self.estimate = worst_case([look.prompt for look in looks], self.questions.info.rates)
+        return looks
+
+    def ask_reviews(self) -> None:
         """Ask about every chunk until each of its units has an answer or a reason.
 
-        ``twice``: and once more, in another part and order. What a second look finds is added; the
-        ledger says what the first one read.
+        What a second look finds is added; the ledger says what the first one read.
         """
-        looks = [self._look(chunk) for chunk in self.chunks]
-        if twice:
-            looks += [self._look(chunk, second=True) for chunk in self.chunks]
+        looks = self.plan()
         total = len(looks)
         while looks:
             if self.interrupted:

@@ -21,7 +21,7 @@ from app.core.ledger import (
     UnitState,
     open_ledger,
 )
-from app.core.money import Purse, worst_case
+from app.core.money import Purse
 from app.core.oracles import is_manifest
 from app.core.policy import Effort, Policy, parse_policy
 from app.core.prompts import Common, FaultKind, Role, Templates
@@ -222,10 +222,13 @@ class Reviewer:
         report = self._analyze(() if wishes.plan_only else sources)
         unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         known = (*planted, *(masked(finding) for finding in report.findings))
-        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
         effort = wishes.effort or policy.effort
-        if not (wishes.plan_only or wishes.no_model):
-            self._look(looks, change, effort)
+        wishes = replace(wishes, effort=effort)
+        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
+        if wishes.plan_only or wishes.no_model:
+            looks.plan()
+        else:
+            self._look(looks, change)
         memory.keep(looks.fully_read, looks.findings)
         placed = place_on_diff((*known, *memory.findings, *looks.findings), shown)
         clusters = cluster([one for one in placed if concerns_change(one, shown)])
@@ -293,7 +296,7 @@ class Reviewer:
         known: tuple[Finding, ...],
     ) -> tuple[Looks, Memory]:
         """Cut what is to be asked about into chunks, and price asking about all of them."""
-        effort = wishes.effort or policy.effort
+        effort = wishes.effort
         role = Role.FAST if effort is Effort.QUICK else Role.MAIN
         doubter = Role.VERIFY if effort is Effort.DEEP else role
         info, doubting = self._info.of(role), self._info.of(doubter)
@@ -328,8 +331,6 @@ class Reviewer:
         caps = (policy.per_review_usd, wishes.max_cost_usd)
         cap = min((cap for cap in caps if cap is not None), default=None)
         purse = Purse(info.rates, cap, others={doubter: doubting.rates})
-        looked = [False, True] if effort is Effort.DEEP else [False]
-        prompts = [questions.review(one, 0, second=second) for second in looked for one in chunks]
         looks = Looks(
             model=self.model,
             questions=questions,
@@ -337,19 +338,20 @@ class Reviewer:
             purse=purse,
             progress=self.progress,
             chunks=tuple(sorted(chunks, key=risk, reverse=True)),
-            estimate=worst_case(prompts, info.rates),
+            twice=effort is Effort.DEEP,
             remarks=[] if purse.enforceable else [f"{UNPRICED} {info.provider}/{info.name}"],
         )
         return looks, memory
 
-    def _look(self, looks: Looks, change: Change, effort: Effort) -> None:
+    def _look(self, looks: Looks, change: Change) -> None:
         if self.model is None:
+            looks.plan()
             looks.give_up(FaultKind.NO_MODEL, self.missing_model)
             return
         trusted = Rung(self.model.info.min_rung) is Rung.E0
         if len(looks.chunks) > 1 and trusted:
             looks.ask_brief(show(visible_text(change.pull.body)) if change.pull else "")
-        looks.ask_reviews(twice=effort is Effort.DEEP)
+        looks.ask_reviews()
 
     def _doubt(
         self,

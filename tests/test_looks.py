@@ -74,7 +74,6 @@ class Desk:
             purse=Purse(rates, self.cap),
             progress=lambda *step: self.progress.append(step),
             chunks=chunks,
-            estimate=None,  # type: ignore[arg-type]
         )
 
     def run(self) -> Looks:

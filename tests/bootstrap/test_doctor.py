@@ -275,6 +275,45 @@ def test_a_model_that_the_service_does_not_know_is_red(tmp_path: Path) -> None:
     assert "does not know the model nobody: check POSTIL_MODEL" in red[0]
 
 
+def ask_novita(server: ModelServer, folder: Path, rows: str = "") -> Report:
+    (folder / "providers.toml").write_text(rows)
+    settings = Settings(
+        provider="novita",
+        base_url=server.base_url,
+        api_key=server.key,
+        data_dir=folder,
+        providers_file=folder / "providers.toml",
+    )
+    return examine(settings, ask_model=True)
+
+
+def test_a_model_is_asked_in_the_form_its_row_declares_and_the_doctor_says_so(
+    tmp_path: Path,
+) -> None:
+    with ModelServer("novita") as server:
+        report = ask_novita(server, tmp_path)
+    said = {note.subject: note.text for note in report.notes}
+    assert said["model's mode"] == "qwen/qwen3-coder-next: json_schema: kept"
+    assert said["model's calls"] == "qwen/qwen3-coder-next: function calling: kept"
+    assert not [note for note in report.notes if note.subject.startswith("model") and not note.well]
+
+
+def test_a_model_whose_form_is_refused_is_red_until_the_row_says_what_it_keeps(
+    tmp_path: Path,
+) -> None:
+    with ModelServer("novita") as server:
+        server.row = replace(server.row, formats=frozenset())
+        report = ask_novita(server, tmp_path)
+        (mode,) = [note.text for note in report.notes if note.subject == "model's mode"]
+        assert "does not answer: Novita AI refused the request" in report.text
+        mend = 'set modes = ["plain"] of novita in POSTIL_PROVIDERS_FILE'
+        assert mode.endswith(f"plain: kept; {mend}")
+        again = ask_novita(server, tmp_path, '[novita]\nmodes = ["plain"]\n')
+    told = [note for note in again.notes if note.subject.startswith("model")]
+    assert all(note.well for note in told)
+    assert "4 of 4 answers in the right form" in again.text
+
+
 def test_the_command_prints_it_and_its_exit_code_tells(house: House, tmp_path: Path) -> None:
     house.app.webhook_url = "http://postil.acme.dev/webhook"
     environ = {

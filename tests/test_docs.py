@@ -136,9 +136,10 @@ def test_the_policy_shown_is_a_policy_without_a_note() -> None:
 
 
 def test_the_overrides_shown_change_the_table_of_services() -> None:
-    (block,) = [block for block in blocks() if block.info == "toml providers"]
-    changed = load_providers(block.text)
+    shown = [block.text for block in blocks() if block.info == "toml providers"]
+    changed = load_providers("\n".join(shown))
     assert changed["segmind"].figures["qwen3-coder-plus"].prices
+    assert changed["openai-compatible"].functions
 
 
 def test_every_yaml_shown_parses_and_names_inputs_that_exist() -> None:

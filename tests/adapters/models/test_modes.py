@@ -13,7 +13,7 @@ import pytest
 from app.adapters.models.build import Choices, build_model
 from app.adapters.models.local import find_model
 from app.adapters.models.modes import probe_modes
-from app.adapters.models.registry import Mode, Provider, load_providers
+from app.adapters.models.registry import Mode, Provider, Routing, load_providers
 from app.adapters.tokens import count_tokens
 from app.core.note import Note
 from app.core.prompts import Templates
@@ -98,6 +98,19 @@ def test_a_service_that_ignores_the_format_is_found_out_and_the_mend_works(row: 
         mended = load_providers(f"[{row}]\n{chosen}\n")[row]
         again = modes_of(examine(server, lambda _row: mended))
     assert (again.well, again.text) == (True, f"{name}: plain: kept")
+
+
+def test_the_line_that_the_page_shows_is_the_one_that_is_printed() -> None:
+    def named(row: Provider) -> Provider:
+        return replace(row, models=Routing("qwen3-coder", "qwen3-coder", "qwen3-coder"))
+
+    def brain(prompt: str) -> str:
+        return answer_nothing(prompt) if "JSON" in prompt else PROSE
+
+    with ModelServer("openai-compatible", brain=brain) as server:
+        notes = examine(server, named)
+    page = (Path(__file__).parents[3] / "docs" / "models-and-cost.md").read_text()
+    assert all(note.text in page for note in notes)
 
 
 def test_a_service_that_refuses_a_format_gets_the_next_one() -> None:

@@ -132,7 +132,7 @@ class Pace:
     repair: float = 600.0
     tend: float = 15.0
     grace: float = 15.0
-    poll: float = 0.5
+    poll: float = 0.25
     reviews: int = 4
     chores: int = 4
 

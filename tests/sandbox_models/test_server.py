@@ -152,3 +152,58 @@ def test_shown_lines_are_read_with_their_file() -> None:
         ("a.py", "R1", " "),
         ("a.py", "R2", "+"),
     ]
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "see a file",
+        "parameters": {"type": "object", "properties": {}, "required": []},
+    },
+}
+DECIDE = [{"role": "user", "content": f"x\ntask: decide\nnonce: {NONCE}"}]
+
+
+def with_tools(row: str, **more: object) -> dict[str, Any]:
+    """Ask to decide, with a tool and whatever else, in the dialect of a row."""
+    body: dict[str, Any] = {**BODIES[row]}
+    options = {"tools": [TOOL], **more}
+    if "input" in body:
+        return {
+            **body,
+            "input": {"messages": DECIDE},
+            "parameters": {**body["parameters"], **options},
+        }
+    return {**body, "messages": DECIDE, **options}
+
+
+@pytest.mark.parametrize("row", ["novita", "modelstudio", "dashscope", "openai"])
+def test_a_request_with_tools_is_answered_by_a_call(row: str) -> None:
+    brain = Planted(answers={"decide": {"action": "look", "path": "a.py", "query": None}})
+    with ModelServer(row, brain=brain) as server:
+        two = {"tools": [TOOL, {**TOOL, "function": {**TOOL["function"], "name": "stop"}}]}  # type: ignore[dict-item]
+        status, body, _ = post(server, with_tools(row, **two))
+    choice = (body.get("output") or body)["choices"][0]
+    (call,) = choice["message"]["tool_calls"]
+    assert (status, choice["finish_reason"], call["type"]) == (200, "tool_calls", "function")
+    assert call["function"]["name"] == "look"
+    assert json.loads(call["function"]["arguments"]) == {"nonce": NONCE, "path": "a.py"}
+
+
+@pytest.mark.parametrize("row", ["segmind", "aimlapi", "openai-compatible"])
+def test_tools_are_refused_where_the_page_has_none(row: str) -> None:
+    with ModelServer(row) as server:
+        assert post(server, with_tools(row))[0] == 400
+
+
+def test_tools_are_refused_beside_another_form_of_the_answer_or_a_choice_without_them() -> None:
+    with ModelServer("novita") as server:
+        assert post(server, with_tools("novita", response_format={"type": "json_object"}))[0] == 400
+    with ModelServer("modelstudio") as server:
+        begun = {"role": "assistant", "content": "{", "partial": True}
+        assert post(server, with_tools("modelstudio", messages=[*DECIDE, begun]))[0] == 400
+    with ModelServer("openai") as server:
+        assert post(server, {**BODIES["openai"], "tool_choice": "required"})[0] == 400
+        assert post(server, with_tools("openai", tool_choice="always"))[0] == 400
+        assert post(server, with_tools("openai", tool_choice="required"))[0] == 200

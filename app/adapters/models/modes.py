@@ -29,7 +29,7 @@ from app.core.prompts import (
 from app.errors import AnswerRejected
 from app.ports import Model
 
-ANSWER_TOKENS = 300
+ANSWER_TOKENS = 1000
 NONCE = "0123456789abcdef"
 _SYSTEM = "You sum up changes of programs, in one sentence."
 _CHANGE = (

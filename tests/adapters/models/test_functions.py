@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.adapters.models import registry
 from app.adapters.models.build import Choices, build_model
 from app.adapters.models.registry import Provider, load_providers
 from app.adapters.tokens import count_tokens
@@ -29,9 +30,8 @@ from sandbox.models import ROWS, Act, ModelServer, Planted
 from tests.adapters.models.kit import NONCE, answer_of, ask_once, build, fault_of, make_prompt
 
 CALLING = [row for row, provider in load_providers().items() if provider.functions]
-TEMPLATES = Templates(
-    {file.name: file.read_text() for file in Path(__file__).parents[3].glob("prompts/*.j2")}
-)
+PROMPTS = Path(__file__).parents[3] / "prompts"
+TEMPLATES = Templates({file.name: file.read_text() for file in PROMPTS.glob("*.j2")})
 CLAIM = Finding("a.py", "R1", "R1", "x = 1", Severity.MAJOR, Category.BUG, "It is late", "So.")
 LOOK = {"action": "inspect_file", "path": "a.py", "query": None, "rationale": "who calls it"}
 SEEN = Decision(Action.INSPECT_FILE, "a.py", None, "who calls it")
@@ -146,6 +146,14 @@ def test_the_functions_are_the_same_at_every_step_and_hold_no_nonce() -> None:
     assert heads[0] == heads[1]
 
 
+def test_an_answer_to_other_definitions_is_another_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = decide().key
+    changed = {file.name: file.read_text() for file in PROMPTS.glob("*.j2")}
+    changed["decide.j2"] = changed["decide.j2"].replace("see a part of a file", "see a file")
+    monkeypatch.setattr(f"{__name__}.TEMPLATES", Templates(changed))
+    assert decide().key != before
+
+
 def test_each_form_is_told_of_itself_alone() -> None:
     calling, writing = decide(), decide(calls=False)
     told = ["\n".join(message.content for message in one.messages) for one in (calling, writing)]
@@ -165,7 +173,9 @@ def test_the_definitions_are_counted_before_they_are_billed(row: str) -> None:
         model = build(server)
         answer_of(model.ask_once(prompt))
     messages = sum(count_tokens(message.content) for message in prompt.messages)
-    assert messages + 200 < server.bill.prompt_tokens <= most_tokens(prompt, model.info.rates)
+    template = 494 - 12 - 106  # what the page of Qwen-Coder adds to an example's own tokens
+    billed = server.bill.prompt_tokens
+    assert messages + 200 < billed <= most_tokens(prompt, model.info.rates) - template
 
 
 def test_what_a_template_adds_to_definitions_is_counted_too() -> None:
@@ -189,6 +199,9 @@ BAD: Mapping[str, Act] = {
     "arguments that are no JSON": acted(function("inspect_file", '{"path": ')),
     "arguments that are a list": acted(function("inspect_file", "[]")),
     "arguments that are a whole decision as text": acted(function("x", f'"{{{NONCE}}}"')),
+    "arguments in other brackets": acted(
+        function("finish", f'("nonce": "{NONCE}", "rationale": "why"}}')
+    ),
     "no arguments": acted(function("finish", "")),
     "empty arguments": acted(function("finish", "{}")),
     "no path": acted(called("inspect_file")),
@@ -366,6 +379,22 @@ def test_an_operator_declares_calls_for_any_service() -> None:
         reply = answer_of(ask_once(server, decide(), change=lambda _row: provider))
     assert parse_decide(reply.text, NONCE) == SEEN
     assert set(server.seen[0].body) == {"messages", "tools"}
+
+
+def test_the_built_in_table_may_not_declare_calls_without_saying_where_they_are_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = {
+        "title": "Acme",
+        "dialect": "chat",
+        "address": "https://acme.test/v1",
+        "fields": ["messages", "tools"],
+        "modes": ["plain"],
+        "functions": True,
+    }
+    monkeypatch.setattr(registry, "_built_in", lambda: {"acme": row})
+    with pytest.raises(SettingsError, match="sources does not say where functions is stated"):
+        load_providers()
 
 
 def test_an_operator_may_turn_calls_off() -> None:

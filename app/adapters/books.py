@@ -67,9 +67,7 @@ class Books:
 
     def prepare(self) -> Self:
         """Create the tables that are missing."""
-        with self._store.begin() as connection:
-            self._store.lock(connection, "books")
-            _metadata.create_all(connection)
+        self._store.create_missing(_metadata)
         return self
 
     @contextmanager

@@ -166,6 +166,12 @@ class Store:
             )
         return self
 
+    def create_missing(self, tables: sa.MetaData) -> None:
+        """Create those tables that another part keeps beside ours, unless they are there."""
+        with self.begin() as connection:
+            self.lock(connection, "tables")
+            tables.create_all(connection)
+
     def try_writing(self) -> None:
         """Make sure that rows can be changed, without changing one. Raises SettingsError."""
         nothing = sa.update(_meta).where(sa.false()).values(version=SCHEMA_VERSION)

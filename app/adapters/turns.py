@@ -36,9 +36,7 @@ class SharedTurns:
 
     def prepare(self) -> Self:
         """Create the table if it is missing."""
-        with self._store.begin() as connection:
-            self._store.lock(connection, "turns")
-            _metadata.create_all(connection)
+        self._store.create_missing(_metadata)
         return self
 
     @contextmanager

@@ -46,22 +46,34 @@ class Fault:
 
     def applies_to(self, method: str, path: str, body: bytes) -> bool:
         """Count a call that matches and tell whether this one is hit."""
-        if self.method not in {"*", method} or not re.search(self.pattern, path):
+        if not self._matches(method, path, body):
             return False
-        if self.holds.encode() not in body:
-            return False
+        hit = self.is_due
         self.seen += 1
-        hit = self.seen >= self.nth and (self.times is None or self.hits < self.times)
         self.hits += hit
         return hit
+
+    def awaits(self, method: str, path: str, body: bytes) -> bool:
+        """Tell whether a call will be hit, without counting it."""
+        return self._matches(method, path, body) and self.is_due
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the next call that matches is hit."""
+        return self.seen + 1 >= self.nth and (self.times is None or self.hits < self.times)
+
+    def _matches(self, method: str, path: str, body: bytes) -> bool:
+        named = self.method in {"*", method} and re.search(self.pattern, path)
+        return bool(named) and self.holds.encode() in body
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call that was made; `template` is None when nothing here answers to it.
 
-    `answered` are the headers of the answer, by lower-case names. `head_sha` and `open` tell how
-    the pull request that the path names stood when it was answered; None when it names none.
+    `answered` are the headers of the answer, by lower-case names. `repository_id` is of the
+    repository that the path names, by whatever name; `head_sha` and `open` tell how the pull
+    request that it names stood when it was answered. They are None when it names none.
     """
 
     method: str
@@ -74,6 +86,7 @@ class Call:
     installation_id: int | None
     at: float
     answered: dict[str, str] = field(default_factory=dict)
+    repository_id: int | None = None
     head_sha: str | None = None
     open: bool | None = None
 
@@ -99,6 +112,11 @@ class Script:
         with self._lock:
             hits = [one for one in self.faults if one.applies_to(method, path, body)]
         return hits[0] if hits else self.weather(method, path)
+
+    def will_hang(self, method: str, path: str, body: bytes) -> bool:
+        """Tell whether a call will never be answered."""
+        with self._lock:
+            return any(one.hang and one.awaits(method, path, body) for one in self.faults)
 
     def record(self, call: Call) -> None:
         """Remember a call."""

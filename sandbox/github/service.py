@@ -82,6 +82,7 @@ class GitHub(World):
                 installation_id=token.installation.id if token and token.installation else None,
                 at=self.now(),
                 answered={name.lower(): value for name, value in reply.headers.items()},
+                repository_id=request.found.id if request.found else None,
                 head_sha=pull.head_sha if pull else None,
                 open=pull.state == "open" if pull else None,
             )

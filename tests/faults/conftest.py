@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.calls import IDENTITY, REPAIR, check_nothing_else
 from tests.faults.invariants import check_invariants
+from tests.faults.story import story
 from tests.faults.world import World, open_world
 
 NEVER = 1e12
-LONG = 2 * 3600.0
+LONG = 3700.0
 """After so long every rate limit of an earlier story is over."""
 
 
@@ -24,6 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A world of its own, in which no server lives yet."""
     with open_world(tmp_path) as opened:
         yield opened
+        check_nothing_else(opened, opened.github.calls, IDENTITY | REPAIR)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +43,6 @@ def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def house(_house: World) -> Iterator[World]:
     """The world that the tests of a module share; each has repositories of its own."""
-    before, since = set(_house.github.repositories), len(_house.github.calls)
     _house.time.jump(LONG)
-    yield _house
-    _house.calm()
-    _house.wait_until_done()
-    mine = [one for number, one in _house.github.repositories.items() if number not in before]
-    check_invariants(_house, mine, since=since)
-    assert not _house.github.unexpected
-    assert not _house.stage.model.refusals
+    with story(_house):
+        yield _house

@@ -17,12 +17,15 @@ from app.core.ledger import Conclusion
 from app.core.pull import PullRef
 from app.jobs import REPAIR_KEY
 from sandbox.github import Call, CheckRun, Pull, Repository
+from tests.faults.calls import IDENTITY, LIST, LOOK, REPAIR, name
 from tests.faults.world import World
 
 JOBS = "SELECT key, kind, state, repository_id, number, head_sha, note FROM postil_jobs"
 ENDS = {"done", "skipped", "superseded", "cancelled", "dead"}
 SEEN_TO = {"reviewed", "waived"}
 WRITES = {"POST", "PATCH", "PUT", "DELETE"}
+LONGER = 1600.0
+"""After so long the next repair is due, and what was under way at the last one is over."""
 MOST_TIMES = 60
 """No request fails more often: four tries, for pages of three sizes, in each of five attempts."""
 UNDER_WAY_S, ROUNDING_S = 1.0, 0.001
@@ -67,7 +70,7 @@ def check_invariants(
     check_paid_once(world, asked_again)
     check_secrets(world, {f"{call.method} {call.path}": call.body for call in calls})
     for _ in range(restarts):
-        check_restart(world)
+        check_restart(world, homes)
     if restarts:
         check_secrets(world, kept(world))
 
@@ -224,12 +227,24 @@ def kept(world: World) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
-def check_restart(world: World) -> None:
-    """A server that is started with no fault left does what is left to do, which is nothing."""
+def check_restart(world: World, homes: Iterable[Repository]) -> None:
+    """A server that is started with no fault left looks at everything and writes nothing."""
     world.calm()
-    before = len(list(changes(world.github.calls)))
+    world.time.jump(LONGER)
+    since = len(world.github.calls)
     with world.living() as office:
         office._jobs.tend()
         world.wait_until_done()
-    more = list(changes(world.github.calls))[before:]
-    assert not more, [f"{call.method} {call.path}" for call in more]
+    made = world.github.calls[since:]
+    more = Counter(map(name, made))
+    for known in (*REPAIR, *IDENTITY, *LIST, *LOOK):
+        more.pop(known, None)
+    assert not more, more
+    for home in homes:
+        seen = [name(call) for call in world.about(home, since)]
+        assert bool(LIST.keys() & set(seen)) == is_open_to_us(world, home), (home.full_name, seen)
+    world.checked.update(map(id, made))
+
+
+def is_open_to_us(world: World, home: Repository) -> bool:
+    return any(one.suspended_at is None for one in world.github.installations_on(home))

@@ -11,7 +11,29 @@ import pytest
 from sandbox.github import CheckRun, Pull
 from sandbox.serving import until
 from tests.e2e.conftest import BUG, NEW, check, checks, comments, replies, spots, told
-from tests.faults.calls import FETCH, PLAIN, calls, check_calls
+from tests.faults.calls import (
+    AGAIN,
+    BEGIN,
+    CLOSE,
+    FETCH,
+    FILES,
+    LAST_WORDS,
+    LOOK,
+    NEVER_BEGAN,
+    NONE,
+    ON_FILE,
+    OPEN,
+    PLAIN,
+    PULL,
+    REVIEW,
+    SUMMARY,
+    TALK,
+    TOKEN,
+    calls,
+    check_calls,
+    often,
+)
+from tests.faults.story import story
 from tests.faults.world import LIMIT_S, World, fault
 
 Facts = dict[str, Any]
@@ -82,6 +104,17 @@ def test_nothing_goes_wrong(house: World) -> None:
     check_calls(house, pull.repository, PLAIN)
 
 
+def test_a_story_that_does_not_say_which_calls_it_expects_fails(house: World) -> None:
+    named = r"no check .* 'POST pulls/\{number\}/reviews': 1"
+    with pytest.raises(AssertionError, match=named), story(house):
+        pull = review(house, "untold")
+    check_calls(house, pull.repository, PLAIN)
+    with pytest.raises(AssertionError, match="unexpected"):
+        check_calls(house, pull.repository, PLAIN - REVIEW)
+    with pytest.raises(AssertionError, match="missing"):
+        check_calls(house, pull.repository, PLAIN + REVIEW)
+
+
 # a write that GitHub took, and whose answer never came
 
 
@@ -95,7 +128,7 @@ def test_a_review_whose_answer_is_lost(house: World, how: str) -> None:
     pull = review(house, f"review-{list(LOST).index(how)}")
     assert lost.hits == 1
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + calls("POST graphql"))
+    check_calls(house, pull.repository, PLAIN + TALK)
 
 
 @fault(
@@ -108,8 +141,7 @@ def test_a_check_run_whose_answers_are_lost(house: World, how: str) -> None:
     house.inject("PATCH", r"/check-runs/\d+$", apply=1, **LOST[how])
     pull = review(house, f"check-{len(how)}")
     check_reviewed(pull)
-    again = calls("GET commits/{ref+}/check-runs\nGET check-runs/{run}\nPATCH check-runs/{run}")
-    check_calls(house, pull.repository, PLAIN + again)
+    check_calls(house, pull.repository, PLAIN + LOOK + calls("GET check-runs/{run}") + CLOSE)
 
 
 @fault(
@@ -121,7 +153,7 @@ def test_a_list_that_lags_behind_a_lost_answer(house: World) -> None:
     house.github.lag(3)
     pull = review(house, "lagging")
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + calls("POST graphql x4"))
+    check_calls(house, pull.repository, PLAIN + often(TALK, 4))
 
 
 @fault(
@@ -135,8 +167,7 @@ def test_comments_on_files_and_summaries_whose_answers_are_lost(house: World) ->
     pull = review(house, "filed")
     assert [(path, line) for path, line, _ in comments(pull)] == [("filed.py", 0)]
     assert len(replies(pull)) == 1
-    more = "POST pulls/{number}/comments\nPOST issues/{number}/comments\nPOST graphql x2"
-    check_calls(house, pull.repository, PLAIN + calls(more))
+    check_calls(house, pull.repository, PLAIN + ON_FILE + SUMMARY + often(TALK, 2))
 
 
 # reads
@@ -148,7 +179,7 @@ BROKEN: dict[str, Facts] = {
     "half a body": {"cut_after_bytes": 20},
     "silence": {"hang": True},
 }
-READS = calls("GET pulls/{number}\nGET pulls/{number}/files\nPOST graphql")
+READS = PULL + FILES + TALK
 
 
 @fault(
@@ -163,7 +194,7 @@ def test_a_read_that_breaks(house: World, how: str) -> None:
     house.inject("POST", "/graphql$", times=times, **BROKEN[how])
     pull = review(house, f"read-{list(BROKEN).index(how)}")
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + READS + (READS if times > 1 else calls("")))
+    check_calls(house, pull.repository, PLAIN + often(READS, times))
 
 
 @fault("A read brings HTML or another type of JSON", "the job is tried again, and nothing is lost")
@@ -174,6 +205,7 @@ def test_a_read_that_is_odd(house: World, body: str) -> None:
     house.inject("POST", "/graphql$", status=200, body=body)
     pull = review(house, f"odd-{len(body)}{body[0] == '['}".lower())
     check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + READS)
 
 
 @fault("The files can't be read for a minute", "the job waits and is tried again from its start")
@@ -182,8 +214,7 @@ def test_an_outage_of_a_minute(house: World) -> None:
     pull = review(house, "minute")
     assert down.hits == 12
     check_reviewed(pull)
-    again = FETCH + calls("GET pulls/{number}\nGET commits/{ref+}/check-runs")
-    check_calls(house, pull.repository, PLAIN + again + calls("GET pulls/{number}/files x12"))
+    check_calls(house, pull.repository, PLAIN + AGAIN + often(FILES, 11))
 
 
 @fault("GitHub's files stay broken", "after five tries the check run says so, neutral")
@@ -194,6 +225,8 @@ def test_an_outage_without_end(house: World) -> None:
     check_given_up(pull, "GitHub answered 502")
     assert state(house, pull) == {"dead"}
     assert not house.stage.asked("endless.py")
+    tries = often(PULL + FETCH + LOOK + often(FILES, 12), 5)
+    check_calls(house, pull.repository, TOKEN + tries + NEVER_BEGAN)
 
 
 # what was announced is not there, or somewhere else
@@ -204,7 +237,7 @@ def test_a_pull_that_is_not_there_yet(house: World) -> None:
     house.inject("GET", "/pulls/1$", times=3, status=404)
     pull = review(house, "early")
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + calls("GET pulls/{number} x3"))
+    check_calls(house, pull.repository, PLAIN + often(PULL, 3))
 
 
 @fault("The pull request is gone, or the repository was taken down", "the job ends, and says so")
@@ -214,6 +247,7 @@ def test_a_pull_that_is_gone(house: World, status: int) -> None:
     pull = review(house, f"gone-{status}")
     assert state(house, pull) == {"dead"}
     check_given_up(pull, str(status))
+    check_calls(house, pull.repository, TOKEN + often(PULL, 8) + NEVER_BEGAN)
 
 
 @fault("The repository is renamed in the middle", "the review goes on under its new name")
@@ -224,6 +258,8 @@ def test_a_repository_that_is_renamed(house: World) -> None:
     house.wait_until_done()
     assert spots(pull) == [("before.py", 2)]
     assert check(pull).conclusion == "success"
+    # each call goes by the old name and is sent on; the look may have come before that
+    check_calls(house, home, PLAIN + OPEN + REVIEW + CLOSE, may=LOOK)
 
 
 @fault("GitHub points at another host, by a redirect or a next page", "nobody goes there")
@@ -239,6 +275,8 @@ def test_a_pointer_to_another_host(house: World, how: str) -> None:
     assert state(house, pull) == {"dead"}
     check_given_up(pull, "another host")
     assert house.canary.hits == 0
+    few = {"redirect": PULL + NEVER_BEGAN, "page": BEGIN + FILES + LAST_WORDS}
+    check_calls(house, pull.repository, TOKEN + few[how])
 
 
 @fault("The head was forced away: GitHub knows its commit no longer", "the new head is reviewed")
@@ -259,6 +297,8 @@ def test_a_head_that_was_forced_away(house: World) -> None:
     check_reviewed(pull)
     assert checks(pull, old) == []
     assert state(house, pull) == {"superseded", "done"}
+    # whether the old review asks for the head once more depends on when the push is heard of
+    check_calls(house, repository, PLAIN + AGAIN + OPEN + LOOK, may=PULL)
 
 
 # the world changes under a review
@@ -269,9 +309,9 @@ def test_a_push_between_two_parts_of_a_review(
     house: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.adapters.github.posting.COMMENTS_PER_REVIEW", 10)
-    more = {"pushed.py": f"# Means.\n{DEFECTS}".encode()}
+    changed = {"pushed.py": f"# Means.\n{DEFECTS}".encode()}
     repository = house.create_repository("acme/pushed", {".postil.toml": MANY_AT_ONCE})
-    house.inject("POST", "/pulls/1/reviews$", then=lambda: repository.pulls[1].push(more))
+    house.inject("POST", "/pulls/1/reviews$", then=lambda: repository.pulls[1].push(changed))
     pull = house.stage.open_pull(repository, {"pushed.py": DEFECTS.encode()})
     first = pull.head_sha
     house.wait_until_done()
@@ -280,6 +320,9 @@ def test_a_push_between_two_parts_of_a_review(
     assert set(heads) == {first, pull.head_sha}
     assert len(comments(pull)) == MANY
     assert {run.status for run in checks(pull, first)} == {"completed"}
+    # either the old review or what ends it completes the check run, or both at once
+    more = BEGIN + TALK + often(REVIEW, 2) + often(PULL, 2) + CLOSE + LOOK
+    check_calls(house, repository, PLAIN + more, may=CLOSE)
 
 
 @fault("The pull request is closed during its review", "no more is said, and the check run says so")
@@ -300,6 +343,10 @@ def test_a_pull_that_is_closed(house: World, *, told_of: bool) -> None:
     assert "closed" in told(run)
     assert spots(pull) == []
     assert replies(pull) == []
+    # who hears of it in time ends the review; else it ends by itself, or both do
+    may = LOOK + TALK + CLOSE if told_of else NONE
+    least = TOKEN + BEGIN + CLOSE + (NONE if told_of else TALK)
+    check_calls(house, pull.repository, least, may=may)
 
 
 @fault("The pull request becomes a draft during its review", "this review ends, the next waits")
@@ -318,6 +365,7 @@ def test_a_pull_that_becomes_a_draft(house: World) -> None:
     house.wait_until_done()
     assert checks(pull) == []
     assert [one.commit_id for one in pull.reviews] == [old]
+    check_calls(house, repository, PLAIN + AGAIN)
 
 
 @fault("The conversation is locked", "the check run carries everything")
@@ -348,6 +396,10 @@ def test_an_app_that_is_removed(house: World, end: str) -> None:
     # a fetch by git that was under way may end; nothing new is begun
     late = [call for call in house.about(repository, before) if ".git/" not in call.path]
     assert late == []
+    check_calls(house, other, PLAIN)
+    # each call that runs beside the one amid which it happens may come before, after, or never
+    may = FETCH + LOOK + often(TOKEN, 2)
+    check_calls(house, repository, TOKEN + PULL + FILES, may=may)
     repository.check_runs.clear()  # what an App leaves behind that may write no more
 
 
@@ -370,11 +422,9 @@ def test_a_missing_permission(house: World, where: str) -> None:
     log = (house.stage.folder / "server.log").read_text()
     assert ("asks for pull_requests=write" in log) or where == "checks"
     few = {
-        "reviews": PLAIN + calls("POST issues/{number}/comments"),
-        "checks": PLAIN - calls("PATCH check-runs/{run}"),
-        "everything": PLAIN
-        + calls("POST issues/{number}/comments")
-        - calls("PATCH check-runs/{run}"),
+        "reviews": PLAIN + SUMMARY,
+        "checks": PLAIN - CLOSE,
+        "everything": PLAIN - CLOSE + SUMMARY,
     }
     check_calls(house, pull.repository, few[where])
 
@@ -384,7 +434,7 @@ def test_a_token_that_expires(house: World) -> None:
     house.inject("POST", "/check-runs$", then=house.github.expire_tokens)
     pull = review(house, "expired")
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + calls("POST token\nPOST graphql"))
+    check_calls(house, pull.repository, PLAIN + TOKEN + TALK)
 
 
 @fault("GitHub refuses every token", "the job ends after one more token, and says so")
@@ -393,6 +443,7 @@ def test_tokens_that_are_refused(house: World) -> None:
     pull = review(house, "unauthorised")
     check_given_up(pull, "401")
     assert state(house, pull) == {"dead"}
+    check_calls(house, pull.repository, PLAIN + TOKEN + REVIEW + LOOK)
 
 
 # limits
@@ -421,13 +472,10 @@ def test_the_hourly_limit(house: World) -> None:
     check_reviewed(free)
     check_reviewed(pull)
     assert (check(free).completed_at or 0) < ends <= (check(pull).completed_at or 0)
-    again = FETCH + calls("POST token\nGET pulls/{number}\nGET commits/{ref+}/check-runs")
     assert len(waits(house, pull, "/files")) == 1
-    check_calls(
-        house,
-        pull.repository,
-        PLAIN + again - calls("POST token") + calls("GET pulls/{number}/files"),
-    )
+    check_calls(house, other, PLAIN)
+    # the look runs beside the list that is refused, and is not begun after that
+    check_calls(house, pull.repository, PLAIN + PULL + FETCH + FILES, may=LOOK)
 
 
 @fault(
@@ -449,6 +497,7 @@ def test_secondary_limits(house: World, *, told_wait: bool) -> None:
     least = [70.0 if told_wait else 60.0, 120.0, 240.0]
     found = waits(house, pull, "/reviews")
     assert all(wait >= low for wait, low in zip(found, least, strict=True)), found
+    check_calls(house, pull.repository, PLAIN + often(AGAIN + TALK + REVIEW, 3))
 
 
 # comments that GitHub does not take
@@ -465,6 +514,9 @@ def test_one_bad_comment_of_thirty(house: World) -> None:
     assert lines == sorted({0, *range(1, 3 * MANY, 3)} - {31})
     posts = house.github.called("POST", "/bisected/pulls/1/reviews$")
     assert len(posts) <= 2 * math.log2(MANY) + 2
+    # before each but the first the head is looked at
+    more = often(PULL + REVIEW, len(posts) - 1) + ON_FILE
+    check_calls(house, pull.repository, PLAIN + more)
 
 
 @fault("GitHub takes no comment at all", "all of them stand in one summary, and it is not tried on")
@@ -476,3 +528,4 @@ def test_comments_that_are_all_refused(house: World) -> None:
     assert summary.count("`refused.py:") == MANY
     posts = house.github.called("POST", "/refused/pulls/1/(reviews|comments)$")
     assert len(posts) < MANY
+    check_calls(house, pull.repository, PLAIN + often(PULL + REVIEW, len(posts) - 1) + SUMMARY)

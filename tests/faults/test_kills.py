@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -28,6 +28,26 @@ from sandbox.models import Act
 from sandbox.serving import ROOT, environment, free_port, until
 from tests.adapters.test_crash import crash_points
 from tests.e2e.conftest import OLD, check, comments, replies, spots
+from tests.faults.calls import (
+    AGAIN,
+    AHEAD,
+    BEGIN,
+    CLOSE,
+    LIST,
+    LOOK,
+    NONE,
+    ON_FILE,
+    PLAIN,
+    PULL,
+    REVIEW,
+    SUMMARY,
+    TALK,
+    TOKEN,
+    Calls,
+    calls,
+    check_calls,
+    often,
+)
 from tests.faults.invariants import check_invariants
 from tests.faults.world import LIMIT_S, World, fault
 
@@ -100,7 +120,8 @@ class Child:
 
     def end(self, number: signal.Signals) -> int:
         if self.code is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(self.pid, number)
         return self.wait()
 
 
@@ -176,8 +197,24 @@ ANSWERING: Sequence[Death] = (
     ("after_done", 1),
 )
 """Four lives each, in the order of a story. A sixth attempt is one too many for any job."""
-REVIEWS = (ACCEPTING, BEGINNING, ASKING, SAYING, SUMMING_UP, ENDING)
+REPEATED: Sequence[tuple[Sequence[Death], Calls]] = (
+    (ACCEPTING, NONE),
+    (BEGINNING, NONE),
+    (ASKING, NONE),
+    (SAYING, REVIEW),
+    (SUMMING_UP, REVIEW + ON_FILE),
+    (ENDING, often(CLOSE, 2)),
+)
+"""The writes that come again: what GitHub had refused, and a check run completed once more."""
+REVIEWS = tuple(deaths for deaths, _ in REPEATED)
 COMMANDS = (OBEYING, ANSWERING)
+HARD = TOKEN + BEGIN + TALK + often(REVIEW, 3) + often(PULL, 2) + ON_FILE + SUMMARY + CLOSE
+"""A review with one comment that GitHub does not take: both, each alone, on the file, at last."""
+PERMISSION = calls("GET collaborators/{login}/permission")
+EYES = calls("POST issues/comments/{comment}/reactions")
+COMMAND = TOKEN + PERMISSION + EYES + PULL + TALK + SUMMARY
+READ_BY_A_LIFE = TOKEN + AGAIN + TALK + LIST
+"""What each server may read anew, its repair with it; what is read beside a death, or is not."""
 LONG = "".join(f"count_{number} = {number}\n" for number in range(600))
 READ_AGAIN = {"pulls.fetch_diff"}
 """What is not recorded: the files of a pinned commit are the same when they are read again."""
@@ -193,12 +230,14 @@ def open_pull(world: World, name: str) -> Pull:
     return world.stage.open_pull(repository, {f"{name}.py": defects.encode()})
 
 
-def die(world: World, nursery: Nursery, deaths: Sequence[Death], begin: object) -> None:
-    """Live once for each death; the first life begins the story."""
+def die(
+    world: World, nursery: Nursery, deaths: Sequence[Death], begin: Callable[[], object]
+) -> None:
+    """Live once for each death; the first life begins the story, and the next may end at once."""
     for number, (point, nth) in enumerate(deaths):
         with nursery.child(world, point, nth) as child:
-            child.wait_until_ready()
-            if number == 0 and callable(begin):
+            if number == 0:
+                child.wait_until_ready()
                 begin()
             assert child.wait() == -signal.SIGKILL, (point, nth)
         world.github.settle(LIMIT_S)
@@ -217,9 +256,9 @@ def name_of(deaths: Sequence[Death]) -> str:
     "Killed at each of the places named in the source, four times during one review",
     "the next start goes on from there, by itself; everything is said once",
 )
-@pytest.mark.parametrize("deaths", REVIEWS, ids=name_of)
+@pytest.mark.parametrize(("deaths", "repeated"), REPEATED, ids=map(name_of, REVIEWS))
 def test_a_review_outlives_every_death(
-    world: World, nursery: Nursery, deaths: Sequence[Death]
+    world: World, nursery: Nursery, deaths: Sequence[Death], repeated: Calls
 ) -> None:
     die(world, nursery, deaths, lambda: open_pull(world, "mortal"))
     go_on(world)
@@ -233,6 +272,8 @@ def test_a_review_outlives_every_death(
     lost = sum(point == "after_model_answer" for point, _ in deaths)
     ends = {state for key, state in world.stage.jobs().items() if key != REPAIR_KEY}
     assert ends == {"done"}
+    may = often(READ_BY_A_LIFE, len(deaths) + 1)
+    check_calls(world, pull.repository, HARD + repeated, may=may)
     check_invariants(world, asked_again=lost, restarts=2)
 
 
@@ -255,6 +296,9 @@ def test_a_command_outlives_every_death(
     ((words,), asked) = replies(pull), pull.comments[0]
     assert "/review" in words
     assert [one.content for one in asked.reactions] == ["eyes"]
+    again = PERMISSION + often(EYES, 2) if deaths is OBEYING else often(TALK, 3)
+    may = often(TOKEN + LIST + LOOK, len(deaths) + 1)
+    check_calls(world, repository, COMMAND + again, may=may)
     check_invariants(world, restarts=2)
 
 
@@ -304,6 +348,7 @@ def test_a_kill_amid_the_model_calls(world: World, nursery: Nursery) -> None:
     prompts = [seen.prompt for seen in world.stage.model.seen]
     assert {one for one in prompts if prompts.count(one) > 1} == {cut_short}
     assert spots(pull) == [*((f"part_{n}.py", 2) for n in range(3)), ("parted.py", 2)]
+    check_calls(world, pull.repository, PLAIN + AHEAD, may=often(TOKEN + LIST, 2))
     check_invariants(world, asked_again=1, restarts=2)
 
 
@@ -321,6 +366,9 @@ def test_a_stop_at_any_stage(world: World, nursery: Nursery, point: str, nth: in
     go_on(world)
     assert [(path, line) for path, line, _ in comments(pull)] == [("stopped.py", 1)]
     assert check(pull).conclusion == "success"
+    # it ends what it is about, unless that takes too long: what was refused is then refused again
+    may = often(READ_BY_A_LIFE + REVIEW + ON_FILE, 2)
+    check_calls(world, pull.repository, HARD, may=may)
     check_invariants(world, restarts=1)
 
 
@@ -340,4 +388,5 @@ def test_two_servers_on_one_database(world: World, nursery: Nursery) -> None:
     for pull in pulls:
         assert len(pull.reviews) == 1
         assert check(pull).conclusion == "success"
+        check_calls(world, pull.repository, PLAIN, may=often(READ_BY_A_LIFE, 2) + CLOSE)
     check_invariants(world, asked_again=2, restarts=2)

@@ -17,10 +17,27 @@ from sandbox.github import Pull
 from sandbox.models import Act
 from sandbox.serving import until
 from tests.e2e.conftest import NEW, check, checks, spots
+from tests.faults.calls import (
+    AGAIN,
+    CLOSE,
+    LAST_WORDS,
+    LIST,
+    LOOK,
+    NEVER_BEGAN,
+    NONE,
+    OPEN,
+    PLAIN,
+    PULL,
+    REVIEW,
+    TALK,
+    check_calls,
+    often,
+)
 from tests.faults.invariants import check_invariants
 from tests.faults.world import LIMIT_S, World, fault
 
 HEARD_OFTEN = 120
+ATTEMPTS = 5
 
 
 def check_reviewed(pull: Pull) -> None:
@@ -53,6 +70,8 @@ def test_a_disk_that_is_full_for_a_while(world: World) -> None:
         full[0] = 0
         world.wait_until_done()
     check_reviewed(pull)
+    # how often it is tried depends on whom it hits
+    check_calls(world, pull.repository, PLAIN, may=often(AGAIN + TALK + LIST, ATTEMPTS))
     check_invariants(world, asked_again=2, restarts=2)
 
 
@@ -71,6 +90,8 @@ def test_a_database_that_is_held(world: World, monkeypatch: pytest.MonkeyPatch) 
             other.execute("ROLLBACK")
         world.wait_until_done()
     check_reviewed(pull)
+    # how often it is tried depends on whom it hits
+    check_calls(world, pull.repository, PLAIN, may=often(AGAIN + TALK + LIST, ATTEMPTS))
     check_invariants(world, asked_again=2, restarts=2)
 
 
@@ -98,6 +119,9 @@ def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], No
         world.wait_until_done()
     assert spots(pull) == [("unheard.py", 2)]
     assert check(pull).conclusion == "success"
+    found = LOOK + often(LIST, 2)
+    pushed = AGAIN + OPEN + TALK + CLOSE if change else NONE
+    check_calls(world, repository, PLAIN + found + pushed)
     check_invariants(world, restarts=2)
 
 
@@ -111,6 +135,7 @@ def test_a_folder_that_vanishes(house: World) -> None:
     pull = house.stage.open_pull(house.create_repository("acme/vanished"))
     house.wait_until_done()
     check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + AGAIN)
 
 
 @fault("The clock is put back by an hour during a review", "it is said once, and nobody waits long")
@@ -120,6 +145,7 @@ def test_a_clock_that_is_put_back(house: World) -> None:
     pull = house.stage.open_pull(house.create_repository("acme/late"))
     house.wait_until_done()
     check_reviewed(pull)
+    check_calls(house, pull.repository, PLAIN + AGAIN + often(TALK, 5) + REVIEW)
 
 
 @fault("An old push is heard of after a newer one", "the newest head is reviewed, and no other")
@@ -137,6 +163,7 @@ def test_webhooks_out_of_order(house: World) -> None:
     assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
     assert checks(pull, first) == []
     assert check(pull).conclusion == "success"
+    check_calls(house, repository, PLAIN + PULL + LOOK)
 
 
 @fault("A delivery whose job has failed is sent again", "its job runs again")
@@ -151,6 +178,8 @@ def test_a_redelivery_of_what_failed(house: World) -> None:
     house.wait_until_done()
     assert spots(pull) == [("failed.py", 2)]
     assert [run.conclusion for run in checks(pull)] == ["success"]
+    failed = often(PULL, 8) + NEVER_BEGAN
+    check_calls(house, pull.repository, PLAIN - OPEN + failed + CLOSE)
 
 
 @fault(
@@ -179,3 +208,6 @@ def test_a_burst_of_webhooks(house: World) -> None:
     for pull in pulls:
         assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
         assert check(pull).conclusion == "success"
+        # an old head that is heard of again after the newer one is begun and ended again
+        may = often(AGAIN + TALK + LAST_WORDS, HEARD_OFTEN)
+        check_calls(house, pull.repository, PLAIN, may=may)

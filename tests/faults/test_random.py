@@ -21,7 +21,6 @@ import pytest
 from app.adapters import crash
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.marks import Marks
-from app.adapters.github.transport import Timeouts
 from app.adapters.models.scheduler import Attempt, PacedModel
 from app.bootstrap.hosts import build_host
 from app.bootstrap.parts import ModelWish, build_chosen_model, build_reviewer, derive_key
@@ -233,14 +232,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         built = build_chosen_model(Settings.read(stage.choice_of_model()), ModelWish())
         assert built is not None
         traces = FakeTraces()
-        access = GitHubApp(
-            app.id,
-            app.private_key,
-            github.url,
-            clock=time,
-            sleep=time.sleep,
-            timeouts=Timeouts(silence=2.0, whole=5.0),
-        )
+        access = GitHubApp(app.id, app.private_key, github.url, clock=time, sleep=time.sleep)
         reviewer = build_reviewer(Hasty(built, time), traces, NoTools(), secret="a seed")
         yield Workshop(world, home, access, reviewer, traces, weather, folder)
     canary.close()

@@ -6,6 +6,7 @@ sleep the clock is put forward, and when all that is left to do waits for its ti
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import sqlite3
@@ -20,15 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig
 from fastapi import FastAPI
+from requests.adapters import HTTPAdapter
 
 from app import jobs
 from app.adapters.books import Books
 from app.adapters.durable import DurableModel
 from app.adapters.github.access import GitHubApp
-from app.adapters.github.transport import Timeouts
+from app.adapters.github.transport import open_session
 from app.adapters.log import RedactingFormatter
 from app.adapters.turns import SharedTurns
 from app.bootstrap import server as parts
@@ -44,6 +47,9 @@ from sandbox.serving import environment, until
 from tests.e2e.conftest import OLD, Stage, open_stage
 
 LIMIT_S = 30.0
+TOKENS = "/app/installations/{number}/access_tokens"
+SILENCE_S = 0.2
+"""So long is listened to somebody who has been told to say nothing."""
 WAITING = """
 SELECT name, status, delay_until_epoch_ms FROM workflow_status
 WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')
@@ -83,6 +89,35 @@ class NoTools:
         return AnalyzersReport(())
 
 
+class Listener(HTTPAdapter):
+    """Waits as long as others do, save where GitHub has taken a call and will never answer it."""
+
+    def __init__(self, github: GitHub) -> None:
+        super().__init__(max_retries=0)
+        self._github = github
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        *args: Any,  # noqa: ANN401 - whatever there is
+        **facts: Any,  # noqa: ANN401
+    ) -> requests.Response:
+        call = (request.method or "", str(urlsplit(request.url or "").path))
+        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        if not self._github.script.will_hang(*call, body):
+            return super().send(request, *args, **facts)
+        known = len(self._taken(*call))
+        try:
+            return super().send(request, *args, **{**facts, "timeout": SILENCE_S})
+        except requests.ReadTimeout:
+            taken = partial(self._taken, *call)
+            until(lambda: len(taken()) > known, LIMIT_S, lambda: f"not taken: {call}", 0.01)
+            raise
+
+    def _taken(self, method: str, path: str) -> list[Call]:
+        return [one for one in self._github.calls if (one.method, one.path) == (method, path)]
+
+
 class Canary:
     """A port that nobody has a reason to call."""
 
@@ -118,6 +153,8 @@ class World:
     stage: Stage
     time: Time
     canary: Canary
+    checked: set[int] = field(default_factory=set)
+    """The calls that a story has said it expects, by their ``id``: they are kept for ever."""
 
     @property
     def github(self) -> GitHub:
@@ -157,7 +194,7 @@ class World:
         settings = Settings.read({**chosen, **(environ or {})})
         with ExitStack() as stack:
             stack.enter_context(_logging(stage.folder / "server.log", settings))
-            stack.enter_context(hurried(self.time, **pace))
+            stack.enter_context(hurried(self.time, self.github, **pace))
             office = Office(settings)
             stack.callback(_forget, office)
             running = stack.enter_context(office.running(works=True))
@@ -201,16 +238,20 @@ class World:
         return int(min(row[2] for row in waiting) - time.time() * 1000)
 
     def about(self, repository: Repository, since: int = 0) -> list[Call]:
-        """Return the calls about a repository, oldest first."""
-        marks = (f"/{repository.full_name}", f"/repositories/{repository.id}")
-        owner, name = repository.full_name.split("/")
-        asked = (f'"owner":"{owner}","name":"{name}"', f'"repository_ids":[{repository.id}]')
-        return [
-            call
-            for call in self.github.calls[since:]
-            if any(mark in call.path for mark in marks)
-            or any(text in call.body.decode().replace(" ", "") for text in asked)
-        ]
+        """Return the calls about a repository, oldest first, by whatever name it had."""
+        return [call for call in self.github.calls[since:] if self._home(call) == repository.id]
+
+    def _home(self, call: Call) -> int | None:
+        """Return which repository a call is about: its path says it, or what it sends."""
+        if call.repository_id is not None or call.template not in {"/graphql", TOKENS}:
+            return call.repository_id
+        sent = json.loads(call.body)
+        if call.template == TOKENS:
+            wanted = sent.get("repository_ids")
+            return int(wanted[0]) if wanted else None
+        names = sent.get("variables", {})
+        found = self.github.find_repository(f"{names.get('owner')}/{names.get('name')}")
+        return found.id if found else None
 
 
 @contextmanager
@@ -225,17 +266,21 @@ def open_world(folder: Path) -> Iterator[World]:
 
 
 @contextmanager
-def hurried(clock: Time, **pace: float) -> Iterator[None]:
+def hurried(clock: Time, github: GitHub | None = None, **pace: float) -> Iterator[None]:
     """Let servers that are built meanwhile go by this clock and look for work all the time."""
+
+    def session() -> requests.Session:
+        opened = open_session()
+        if github is not None:
+            opened.mount(github.url, Listener(github))
+        return opened
 
     def quick(**facts: Any) -> Pace:  # noqa: ANN401 - the pace's own fields
         return Pace(**{"poll": 0.03, "tend": 0.2, "grace": 0.0, **pace, **facts})
 
-    hasty = partial(
-        GitHubApp, clock=clock, sleep=clock.sleep, timeouts=Timeouts(silence=1.0, whole=3.0)
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "GitHubApp", hasty)
+        patch.setattr("app.adapters.github.client.open_session", session)
+        patch.setattr(parts, "GitHubApp", partial(GitHubApp, clock=clock, sleep=clock.sleep))
         patch.setattr(parts, "AnalyzerSuite", NoTools)
         patch.setattr(parts, "Jobs", partial(Jobs, clock=clock))
         patch.setattr(parts, "Pace", quick)

@@ -158,6 +158,8 @@ class ModelInfo:
     """How long a chunk it reviews well, and in bearable time."""
     least_output: int = 0
     """How long an answer may be whatever limit is asked for: the service takes none."""
+    added_tokens: int = 0
+    """How many tokens the form of its answers adds to each prompt."""
     calls: bool = False
     """Whether it is to look things up by calling functions, rather than by a JSON object."""
     others: Mapping[Role, ModelInfo] = field(default_factory=dict)
@@ -166,7 +168,7 @@ class ModelInfo:
     @property
     def rates(self) -> Rates:
         """Return what its tokens cost, for a purse."""
-        return Rates(self.prices, self.token_factor, self.least_output)
+        return Rates(self.prices, self.token_factor, self.least_output, self.added_tokens)
 
     def of(self, role: Role) -> ModelInfo:
         """Return what is known of the model that takes a role."""

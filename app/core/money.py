@@ -85,12 +85,14 @@ class Rates:
     """What a model's tokens cost, and how far our own counts of them may be off.
 
     ``token_factor`` is how many of its tokens one of ours may be; ``least_output`` is how long any
-    answer may be whatever limit was asked for (services that take none).
+    answer may be whatever limit was asked for (services that take none). ``added_tokens`` are what
+    the form of the answer adds to each prompt, as the service counts it.
     """
 
     tiers: tuple[PriceTier, ...] = ()
     token_factor: float = 1.0
     least_output: int = 0
+    added_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ def tier_of(prompt_tokens: int, tiers: Sequence[PriceTier]) -> PriceTier | None:
 def most_tokens(prompt: Prompt, rates: Rates) -> int:
     """Return how many tokens a prompt may have by the service's count."""
     frames = FRAME_TOKENS * (len(prompt.messages) + 1)
-    return math.ceil(prompt.prompt_tokens * rates.token_factor) + frames
+    tokens = prompt.prompt_tokens + rates.added_tokens
+    return math.ceil(tokens * rates.token_factor) + frames
 
 
 def worst_usage(prompt: Prompt, rates: Rates) -> Usage:

@@ -81,6 +81,8 @@ def test_an_estimate_takes_every_prompt_at_its_worst() -> None:
     estimate = worst_case([prompt(), prompt()], rates)
     assert (estimate.requests, estimate.prompt_tokens) == (2, 2 * (1500 + 2 * FRAME_TOKENS))
     assert estimate.max_completion_tokens == 16_000
+    added = worst_case([prompt()], replace(rates, added_tokens=100))
+    assert added.prompt_tokens == estimate.prompt_tokens // 2 + 150
     assert estimate.max_cost_usd == (estimate.prompt_tokens * Decimal("0.2") + 24_000) / 1_000_000
 
 

@@ -26,6 +26,9 @@ from app.core.prompts import Role
 from app.errors import SettingsError
 from app.ports import ModelInfo
 
+TOOL_TOKENS = 1024
+"""What the tool of a forced call adds to a prompt, at most: its definition and what frames it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -141,7 +144,8 @@ def _part(provider: Provider, model: str) -> Part:
     max_output = figures.output_tokens or ASSUMED_OUTPUT
     limited = {"max_tokens", "max_completion_tokens"} & set(provider.fields)
     least = 0 if limited else max_output
-    return Part(model, Rates(figures.prices, provider.token_factor, least), max_output)
+    added = TOOL_TOKENS if "tool" in provider.modes else 0
+    return Part(model, Rates(figures.prices, provider.token_factor, least, added), max_output)
 
 
 def _info(provider: Provider, part: Part) -> ModelInfo:
@@ -156,5 +160,6 @@ def _info(provider: Provider, part: Part) -> ModelInfo:
         min_rung=provider.min_rung,
         chunk_tokens=provider.chunk_tokens,
         least_output=part.rates.least_output,
+        added_tokens=part.rates.added_tokens,
         calls=provider.functions,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from app.adapters.models.registry import Figures, Provider
 from app.core.money import PriceTier as Price
-from app.core.money import Purse, Usage
+from app.core.money import Purse, Usage, most_tokens
 from app.core.prompts import Answer
 from sandbox.models import Act, ModelServer, Planted, Seen, Tier
-from tests.adapters.models.kit import build, make_prompt
+from tests.adapters.models.kit import answer_of, build, make_prompt
 from tests.adapters.models.test_scheduler import quota
+from tests.core.test_prompts import review
 
 TIERS = (
     Tier(Decimal(1), Decimal(5), up_to=400),
@@ -96,3 +98,17 @@ def test_a_service_that_takes_no_limit_is_reserved_for_at_its_longest_answer() -
     assert model.info.least_output == model.info.rates.least_output == 60_000
     assert Purse(model.info.rates, cap=Decimal("0.1")).affordable([make_prompt()])[0] == ()
     assert Figures().output_tokens is None
+
+
+def test_the_definition_of_a_forced_tool_is_counted_before_it_is_billed() -> None:
+    def forced(provider: Provider) -> Provider:
+        return replace(provider, modes=("tool",))
+
+    asked = replace(make_prompt(), schema=review().schema)
+    with ModelServer("novita") as server:
+        rates = build(server, change=forced).info.rates
+        answer_of(build(server, change=forced).ask_once(asked))
+        plain = build(server).info.rates
+    template = 494 - 12 - 106  # what Model Studio's page adds to an example's own tokens
+    assert server.bill.prompt_tokens + template <= most_tokens(asked, rates)
+    assert server.bill.prompt_tokens > most_tokens(asked, plain)

@@ -18,9 +18,20 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from types import ModuleType
 
-from detect_secrets.filters import heuristic
-from detect_secrets.plugins import (
+
+class _NoClient(ModuleType):
+    """Stands in for the HTTP client: nobody is asked here, and it takes longest to load."""
+
+    def __getattr__(self, name: str) -> type[object]:
+        return object
+
+
+sys.modules["requests"] = _NoClient("requests")
+
+from detect_secrets.filters import heuristic  # noqa: E402 - without an HTTP client
+from detect_secrets.plugins import (  # noqa: E402
     aws,
     azure_storage_key,
     basic_auth,
@@ -41,7 +52,7 @@ from detect_secrets.plugins import (
     telegram_token,
     twilio,
 )
-from detect_secrets.util.filetype import determine_file_type
+from detect_secrets.util.filetype import determine_file_type  # noqa: E402
 
 DETECTORS = (
     aws.AWSKeyDetector(),

@@ -120,6 +120,16 @@ def test_the_child_imports_nothing_from_where_it_runs(tmp_path: Path) -> None:
     assert said == Output(0, b"")
 
 
+def test_the_child_can_ask_no_service(tmp_path: Path) -> None:
+    assert SECRETS.program is not None
+    *python, child = SECRETS.program
+    look = f"import runpy, sys; runpy.run_path({child!r}); print('urllib3' in sys.modules)"
+
+    said = run_process((*python, "-c", look), folder=tmp_path, scratch=tmp_path, seconds=20)
+
+    assert said == Output(0, b"False\n")
+
+
 def test_no_other_tool_repeats_what_stands_on_a_secrets_line() -> None:
     keys = f'd = {{"{AWS}": 1, "{AWS}": 2}}\n'
     text = f'{keys}def f(x=[], k="{AWS}"):\n    return x is "{GITHUB}"\n# untill {GITHUB} now\n'

@@ -10,13 +10,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import burst, core, install, overhead
+from bench import burst, core, install, overhead, quota
 
 PARTS: Mapping[str, Callable[[], None]] = {
     "core": core.run,
     "install": install.run,
     "overhead": overhead.run,
     "burst": burst.run,
+    "quota": quota.run,
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,14 +206,16 @@ def replies(pull: Pull) -> list[str]:
 
 
 @contextmanager
-def open_stage(folder: Path) -> Iterator[Stage]:
+def open_stage(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[Stage]:
     acts: dict[str, Act] = {}
 
     def act(seen: Seen) -> Act | None:
         return next((act for text, act in list(acts.items()) if text in seen.prompt), None)
 
     brain = Planted({r"/ len\(": BUG})
-    with GitHub() as github, ModelServer("openai-compatible", brain=brain, script=act) as model:
+    service = ModelServer("openai-compatible", brain=brain, script=act, clock=clock)
+    with GitHub() as github, service as model:
+        github.clock = clock
         app = github.create_app(webhook_url=f"http://127.0.0.1:{free_port()}/webhook")
         yield Stage(github, model, app, folder, acts)
 

@@ -139,6 +139,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """This very run came to its end before; nothing was done again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Where pull requests live: what reads them and what writes to them."""
 
@@ -154,7 +159,8 @@ class Reviewer:
 
     ``clock`` counts seconds. ``secret`` makes nonces that nobody can foresee. ``missing_model`` is
     the sentence to show when ``model`` is None. ``leaks`` tells whether a text holds a secret: it
-    is the last thing that is asked before anything is posted.
+    is the last thing that is asked before anything is posted. ``over`` tells whether a run came to
+    its end before: who died right after it asks for the same run once more.
     """
 
     model: Model | None
@@ -166,15 +172,18 @@ class Reviewer:
     secret: str
     missing_model: str = ""
     leaks: Callable[[str], bool] = lambda _text: False
+    over: Callable[[str], bool] = lambda _run_id: False
     progress: Progress = lambda _stage, _done, _total: None
 
     def review(
         self, host: Host, ref: PullRef, head_sha: str, *, key: str, run_id: str, wishes: Wishes
-    ) -> Finished | Superseded | Skipped:
+    ) -> Finished | Superseded | Skipped | Over:
         """Review one head of a pull request and post what was found.
 
         Raises HostError, CodeError.
         """
+        if self.over(run_id):
+            return Over()
         pull = host.pulls.fetch_pull(ref)
         if pull.head_sha != head_sha:
             return Superseded(pull.head_sha)

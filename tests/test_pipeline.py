@@ -23,6 +23,7 @@ from app.pipeline import (
     Finished,
     Gate,
     Host,
+    Over,
     Reviewer,
     Skipped,
     Superseded,
@@ -120,10 +121,11 @@ class Town:
             secret="unforeseeable",
             missing_model="no model is configured: set NOVITA_API_KEY",
             leaks=lambda text: any(word in text for word in self.secret_words),
+            over=self.traces.runs.__contains__,
             progress=lambda *step: self.progress.append(step),
         )
 
-    def run(self, wishes: Wishes | None = None) -> Finished | Superseded | Skipped:
+    def run(self, wishes: Wishes | None = None) -> Finished | Superseded | Skipped | Over:
         host = Host(self.pulls, self.reviews, self.conversation, lambda _: self.code)
         asked = wishes or Wishes(automatic=True)
         return self.reviewer.review(host, REF, HEAD, key=KEY, run_id="run", wishes=asked)
@@ -235,6 +237,14 @@ def test_a_text_that_holds_a_secret_is_withheld_whole() -> None:
     assert not any(BUG in text for text in review.texts)
     assert review.check.conclusion is Conclusion.NEUTRAL
     assert "withheld" in review.check.title
+
+
+def test_a_run_that_came_to_its_end_is_not_begun_again() -> None:
+    town = Town()
+    town.review()
+    town.pulls.heads = [NEWER]
+    assert town.run() == Over()
+    assert len(town.reviews.opened) == len(town.reviews.posted) == 1
 
 
 # What is not reviewed at all.

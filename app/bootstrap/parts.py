@@ -99,6 +99,7 @@ def build_reviewer(
     *,
     secret: str,
     leaks: Callable[[str], bool] = lambda _text: False,
+    over: Callable[[str], bool] = lambda _run_id: False,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> Reviewer:
     """Wire a reviewer; ``secret`` makes its nonces unforeseeable."""
@@ -112,6 +113,7 @@ def build_reviewer(
         secret=secret,
         missing_model=NO_MODEL,
         leaks=leaks,
+        over=over,
         progress=progress,
     )
 

@@ -39,7 +39,7 @@ from app.core.review import money
 from app.core.secrets import Redactor
 from app.errors import HostMissing, SettingsError
 from app.jobs import Desk, Jobs, Pace, Work
-from app.pipeline import Change, Host, Skipped, Superseded, Wishes, read_policy
+from app.pipeline import Change, Host, Over, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
 from app.repairs import Repairs
 from app.settings import Settings
@@ -96,6 +96,7 @@ class Office:
             durable(AnalyzerSuite(), Analyzers, name="analyzers", halted=self._halted),
             secret=derive_key("nonces", key).hex(),
             leaks=Redactor(settings.secrets).leaks,
+            over=lambda run_id: self._store.load_run(run_id) is not None,
         )
 
     @contextmanager
@@ -171,6 +172,8 @@ class Office:
             return RunResult(JobState.SUPERSEDED, head_sha=done.head_sha)
         if isinstance(done, Skipped):
             return RunResult(JobState.SKIPPED, note=done.reason)
+        if isinstance(done, Over):
+            return RunResult(JobState.DONE)
         self.metrics.review_duration.observe(time.monotonic() - began)
         facts = {
             "repository": request.ref.repository,

@@ -48,6 +48,10 @@ SUMMARY = calls("POST issues/{number}/comments")
 CLOSE = calls("PATCH check-runs/{run}")
 PLAIN = TOKEN + BEGIN + TALK + REVIEW + CLOSE
 """A small review with one comment."""
+PERMISSION = calls("GET collaborators/{login}/permission")
+EYES = calls("POST issues/comments/{comment}/reactions")
+COMMAND = PERMISSION + EYES + PULL + TALK + SUMMARY
+"""A command in a comment, answered there."""
 AGAIN = PULL + AHEAD
 """What is read again when a job is tried again."""
 LAST_WORDS = LOOK + CLOSE

@@ -33,10 +33,13 @@ from tests.faults.calls import (
     AHEAD,
     BEGIN,
     CLOSE,
+    COMMAND,
+    EYES,
     LIST,
     LOOK,
     NONE,
     ON_FILE,
+    PERMISSION,
     PLAIN,
     PULL,
     REVIEW,
@@ -44,7 +47,6 @@ from tests.faults.calls import (
     TALK,
     TOKEN,
     Calls,
-    calls,
     check_calls,
     often,
 )
@@ -210,9 +212,6 @@ REVIEWS = tuple(deaths for deaths, _ in REPEATED)
 COMMANDS = (OBEYING, ANSWERING)
 HARD = TOKEN + BEGIN + TALK + often(REVIEW, 3) + often(PULL, 2) + ON_FILE + SUMMARY + CLOSE
 """A review with one comment that GitHub does not take: both, each alone, on the file, at last."""
-PERMISSION = calls("GET collaborators/{login}/permission")
-EYES = calls("POST issues/comments/{comment}/reactions")
-COMMAND = TOKEN + PERMISSION + EYES + PULL + TALK + SUMMARY
 READ_BY_A_LIFE = TOKEN + AGAIN + TALK + LIST
 """What each server may read anew, its repair with it; what is read beside a death, or is not."""
 LONG = "".join(f"count_{number} = {number}\n" for number in range(600))
@@ -298,8 +297,27 @@ def test_a_command_outlives_every_death(
     assert [one.content for one in asked.reactions] == ["eyes"]
     again = PERMISSION + often(EYES, 2) if deaths is OBEYING else often(TALK, 3)
     may = often(TOKEN + LIST + LOOK, len(deaths) + 1)
-    check_calls(world, repository, COMMAND + again, may=may)
+    check_calls(world, repository, TOKEN + COMMAND + again, may=may)
     check_invariants(world, restarts=2)
+
+
+@fault(
+    "Killed when GitHub has made the check run, and the database is lost with it",
+    "the repair finds the check run, and the review goes on in it",
+)
+def test_a_check_run_that_no_record_tells_of(world: World, nursery: Nursery) -> None:
+    repository = world.create_repository("acme/forgotten")
+    deaths = [("after_write_before_record", 1)]
+    die(world, nursery, deaths, lambda: world.stage.open_pull(repository))
+    for path in world.database.parent.glob("postil.db*"):
+        path.unlink()
+    with world.living() as office:
+        office._jobs.tend()
+        world.wait_until_done()
+    (pull,) = repository.pulls.values()
+    assert spots(pull) == [("forgotten.py", 2)]
+    assert check(pull).conclusion == "success"
+    check_calls(world, repository, PLAIN + AGAIN, may=often(TOKEN + LIST + LOOK, 2))
 
 
 def test_every_point_where_it_may_die_was_tried() -> None:

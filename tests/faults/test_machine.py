@@ -9,17 +9,22 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http import HTTPStatus
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
+from app.core.job import Job, JobKind, RunResult
+from app.jobs import Desk
 from sandbox.github import Pull
 from sandbox.models import Act
 from sandbox.serving import until
-from tests.e2e.conftest import NEW, check, checks, spots
+from tests.e2e.conftest import NEW, check, checks, replies, spots
 from tests.faults.calls import (
     AGAIN,
     CLOSE,
+    COMMAND,
     LAST_WORDS,
     LIST,
     LOOK,
@@ -30,6 +35,7 @@ from tests.faults.calls import (
     PULL,
     REVIEW,
     TALK,
+    TOKEN,
     check_calls,
     often,
 )
@@ -38,6 +44,8 @@ from tests.faults.world import LIMIT_S, World, fault
 
 HEARD_OFTEN = 120
 ATTEMPTS = 5
+LATER = 700.0
+"""After so long the repair comes round again."""
 
 
 def check_reviewed(pull: Pull) -> None:
@@ -95,6 +103,67 @@ def test_a_database_that_is_held(world: World, monkeypatch: pytest.MonkeyPatch) 
     check_invariants(world, asked_again=2, restarts=2)
 
 
+@fault(
+    "Another process holds the database when a review that is done is to be written down as such",
+    "its job is found to be lost and is settled; nothing is done twice",
+)
+def test_a_job_that_can_not_be_settled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Desk.settle
+    failed: list[str] = []
+
+    def settle_late(desk: Desk, job: Job, result: RunResult) -> str:
+        if failed or job.kind is not JobKind.REVIEW:
+            return settle(desk, job, result)
+        with closing(sqlite3.connect(world.database, 30, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(OperationalError, match="locked") as error:
+                settle(desk, job, result)
+        failed.append(job.key)
+        raise error.value
+
+    monkeypatch.setattr(Desk, "settle", settle_late)
+    with world.living():
+        pull = world.stage.open_pull(world.create_repository("acme/unsettled"))
+        world.wait_until_done()
+    assert len(failed) == 1
+    check_reviewed(pull)
+    check_calls(world, pull.repository, PLAIN, may=often(LIST, 2))
+    check_invariants(world, restarts=1)
+
+
+@fault(
+    "The delivery of a command fails, and nothing else would tell of it",
+    "GitHub is asked to send it again, and the command is obeyed once",
+)
+def test_a_command_that_did_not_arrive(world: World) -> None:
+    repository = world.create_repository("acme/commanded")
+    writer = world.stage.user("wilma")
+    repository.grant(writer, "write")
+    with world.living() as office:
+        office._jobs.tend()
+        pull = world.stage.open_pull(repository)
+        world.wait_until_done()
+    pull.comment(writer, "/postil help")
+    world.github.settle(LIMIT_S)
+    world.time.jump(LATER)
+    before = len(world.github.calls)
+    with world.living() as office:
+        office._jobs.tend()
+        until(lambda: bool(replies(pull)), LIMIT_S, lambda: "it was never obeyed", 0.02)
+        world.wait_until_done()
+    (failed,) = (
+        one
+        for one in world.github.deliveries
+        if one.event == "issue_comment" and one.status_code == HTTPStatus.BAD_GATEWAY
+    )
+    asked_for = [one.path for one in world.github.calls[before:] if "/attempts" in one.path]
+    assert asked_for == [f"/app/hook/deliveries/{failed.id}/attempts"]
+    (words,) = replies(pull)
+    assert "/review" in words
+    check_calls(world, repository, PLAIN + TOKEN + COMMAND, may=often(LIST + LOOK, 2))
+    check_invariants(world, restarts=1)
+
+
 def unheard_push(pull: Pull) -> None:
     pull.push({f"{pull.repository.name}.py": b"# Means.\n" + NEW})
 
@@ -114,7 +183,7 @@ def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], No
             world.wait_until_done()
             with world.github.quietly():
                 change(pull)
-        world.time.jump(700)
+        world.time.jump(LATER)
         office._jobs.tend()
         world.wait_until_done()
     assert spots(pull) == [("unheard.py", 2)]

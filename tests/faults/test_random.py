@@ -1,7 +1,7 @@
 """Reviews in bad weather: what goes wrong is left to a seed, and what must hold holds after all.
 
-A seed is one test: ``pytest tests/faults/test_random.py -k 'weather[17]'`` is one of them again,
-call by call.
+A seed is one test, and one of them again, call by call, is
+``pytest 'tests/faults/test_random.py::test_a_review_in_bad_weather[17]'``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.core.prompts import Prompt, Reply
 from app.core.pull import PullRef
 from app.errors import HostLimited, PostilError
 from app.jobs import FINAL
-from app.pipeline import Finished, Host, Reviewer, Wishes
+from app.pipeline import Finished, Host, Over, Reviewer, Wishes
 from app.ports import ModelInfo, OnReply
 from app.settings import Settings
 from sandbox.github import Fault, GitHub, Pull, Repository
@@ -38,7 +38,6 @@ from tests.e2e.conftest import BUG, Stage
 from tests.fakes import FakeCode, FakeTraces
 from tests.faults.invariants import (
     SEEN_TO,
-    changes,
     check_heads,
     check_patience,
     check_said,
@@ -46,6 +45,7 @@ from tests.faults.invariants import (
 )
 from tests.faults.world import Canary, NoTools, Time, World, fault
 
+FILE = "tests/faults/test_random.py"
 SEEDS = range(200)
 RATES = (0.05, 0.15, 0.35)
 MOST_TRIES = 12
@@ -80,6 +80,7 @@ ACTS: Sequence[Act] = (
     Act(answer=None),
 )
 READ_ONLY = r"/graphql$|/access_tokens$"
+COMPLETED_AGAIN = "PATCH /repos/{owner}/{repo}/check-runs/{run}"
 QUICK = b"[review]\neffort = 'quick'\n"
 OLD = b"def mean(xs):\n    return 0\n"
 
@@ -191,13 +192,19 @@ class Workshop:
             build_host(self.access, marks, self.folder), open_code=lambda _pull: self.code
         )
 
-    def review(self, pull: Pull) -> bool:
-        """Make one try of the job, and tell whether it has come to an end."""
+    def review(self, pull: Pull, *, forgotten: bool = False) -> bool:
+        """Make one try of the job, and tell whether it has come to an end.
+
+        When it is ``forgotten`` nobody remembers that it ever did.
+        """
         (installation,) = self.world.github.installations_on(self.home)
         ref = PullRef(self.home.id, self.home.full_name, pull.number, installation.id)
         key = self.key(pull)
+        reviewer = self.reviewer
+        if forgotten:
+            reviewer = replace(reviewer, over=lambda _run_id: False)
         try:
-            done = self.reviewer.review(
+            done = reviewer.review(
                 self.host(), ref, pull.head_sha, key=key, run_id=key, wishes=Wishes()
             )
         except HostLimited as limited:
@@ -209,7 +216,7 @@ class Workshop:
         except Killed:
             return False
         else:
-            assert isinstance(done, Finished)
+            assert isinstance(done, Finished | Over)
             return True
         return False
 
@@ -233,7 +240,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         assert built is not None
         traces = FakeTraces()
         access = GitHubApp(app.id, app.private_key, github.url, clock=time, sleep=time.sleep)
-        reviewer = build_reviewer(Hasty(built, time), traces, NoTools(), secret="a seed")
+        reviewer = build_reviewer(
+            Hasty(built, time), traces, NoTools(), secret="a seed", over=traces.runs.__contains__
+        )
         yield Workshop(world, home, access, reviewer, traces, weather, folder)
     canary.close()
 
@@ -250,7 +259,7 @@ def test_a_review_in_bad_weather(
     try:
         review_in(weather, workshop, monkeypatch)
     except AssertionError as error:
-        error.add_note(f"again: pytest tests/faults/test_random.py -k 'weather[{seed}]'")
+        error.add_note(f"again: pytest '{FILE}::{test_a_review_in_bad_weather.__name__}[{seed}]'")
         error.add_note("\n".join(weather.log))
         raise
 
@@ -292,7 +301,14 @@ def review_in(weather: Weather, workshop: Workshop, monkeypatch: pytest.MonkeyPa
     times = Counter(seen.prompt for seen in model.seen[asked:])
     assert max(times.values()) <= MOST_ASKED
 
-    before = [call for call in changes(github.calls) if call.method == "POST"]
-    while not workshop.review(pull):
+    before = len(github.calls)
+    assert workshop.review(pull)
+    assert github.calls[before:] == []
+    # and when nobody remembers it, its check run alone is opened and completed once more
+    while not workshop.review(pull, forgotten=True):
         tries += 1
-    assert [call for call in changes(github.calls) if call.method == "POST"] == before
+    written = [call for call in github.calls[before:] if call.method != "GET"]
+    again = [call for call in written if call.template != "/graphql" or b"mutation" in call.body]
+    assert {f"{call.method} {call.template}" for call in again} <= {COMPLETED_AGAIN}
+    check_said(world, pull, [record])
+    check_closed(workshop, pull, record)

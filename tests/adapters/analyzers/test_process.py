@@ -44,6 +44,11 @@ def test_the_environment_is_ours_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"HOME={tmp_path}/home".encode() in said.stdout
 
 
+def test_whoever_waits_for_the_machine_comes_before_an_analyzer(tmp_path: Path) -> None:
+    least = os.getpriority(os.PRIO_PROCESS, 0) + 10
+    assert run(tmp_path, "/usr/bin/nice") == Output(0, f"{min(least, 19)}\n".encode())
+
+
 def test_a_process_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
     script = "sleep 60 & echo $! > child; wait"
     said = run(tmp_path, "/bin/sh", "-c", script, seconds=0.5)

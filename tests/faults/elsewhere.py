@@ -90,11 +90,6 @@ ELSEWHERE = (
         "tests/adapters/github/test_posting.py::test_a_body_too_long_is_cut_and_keeps_its_marker",
     ),
     Row(
-        "A pending review of ours is in the way",
-        "ours is removed, a person's is left alone",
-        "tests/adapters/github/test_posting.py::test_our_own_pending_review_is_removed_and_a_person_s_is_not",
-    ),
-    Row(
         "The clock is off by a minute and a half",
         "nothing",
         "tests/adapters/github/test_access.py::test_a_clock_that_is_off_by_a_minute_and_a_half_does_no_harm",
@@ -168,5 +163,65 @@ ELSEWHERE = (
         "The model says nothing that can be read",
         "one more try, then the lines are named as not reviewed",
         "tests/e2e/test_reviews.py::test_an_answer_that_says_nothing_is_not_a_clean_review",
+    ),
+    Row(
+        "The model service drips its answer, byte by byte",
+        "it is cut off by the clock",
+        "tests/adapters/models/test_faults.py::test_a_dripping_service_is_cut_off_by_the_clock",
+    ),
+    Row(
+        "A stream of the model's ends cleanly without saying that it is complete",
+        "it is no answer, and it is asked again",
+        "tests/adapters/models/test_faults.py::test_only_an_answer_that_says_it_stopped_is_complete",
+    ),
+    Row(
+        "A part of the change is too long for the model",
+        "it is halved, at most four times, then named as too large",
+        "tests/test_looks.py::test_halving_ends_after_four_times_and_with_every_unit_named",
+    ),
+    Row(
+        "The model service asks for a wait beyond the review's end",
+        "it is not begun; the lines are named as not reviewed",
+        "tests/adapters/models/test_scheduler.py::test_a_wait_beyond_the_runs_end_is_not_begun",
+    ),
+    Row(
+        "One part's questions fail, and others' do not",
+        "the others are posted",
+        "tests/test_pipeline.py::test_one_failing_chunk_leaves_the_others",
+    ),
+    Row(
+        "A secondary limit",
+        "writes are half as fast for an hour",
+        "tests/adapters/github/test_quota.py::test_a_secondary_limit_halves_the_pace_for_an_hour",
+    ),
+    Row(
+        "GitHub's name is not found, its certificate is wrong, or anything else below HTTP",
+        "it is unavailable: a read is tried again, a write looked up",
+        "tests/adapters/github/test_client.py::test_every_error_of_the_libraries_below_is_translated",
+    ),
+    Row(
+        "Killed before and after each single write of a review",
+        "nothing is lost, and nothing said twice",
+        "tests/adapters/github/test_crashes.py::test_a_review_survives_a_kill",
+    ),
+    Row(
+        "The App is removed while jobs of its wait",
+        "all of them are cancelled, others go on",
+        "tests/test_jobs.py::test_a_removed_installation_has_its_jobs_stopped_and_writes_nothing",
+    ),
+    Row(
+        "The server stops answering its database",
+        "its readiness says so",
+        "tests/web/test_app.py::test_health_readiness_and_metrics",
+    ),
+    Row(
+        "The model's finding stands in no file or line that there is",
+        "it is said in the summary, with the reason",
+        "tests/core/test_anchors.py::test_what_can_not_be_placed_stays_without_an_anchor_and_says_why",
+    ),
+    Row(
+        "The model's answer is cut at any place",
+        "it is never taken for an answer",
+        "tests/core/test_findings.py::test_an_answer_cut_anywhere_is_never_accepted",
     ),
 )

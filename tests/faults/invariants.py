@@ -28,6 +28,8 @@ LONGER = 1600.0
 """After so long the next repair is due, and what was under way at the last one is over."""
 MOST_TIMES = 60
 """No request fails more often: four tries, for pages of three sizes, in each of five attempts."""
+MOST_ASKED = 3
+"""No prompt is asked more often by one run, whatever comes back."""
 UNDER_WAY_S, ROUNDING_S = 1.0, 0.001
 """What was already on its way beside the call that was told to wait is no offence."""
 LINE_OF_KEY = 3
@@ -179,8 +181,10 @@ def changes(calls: Iterable[Call]) -> Iterator[Call]:
 
 
 def check_paid_once(world: World, asked_again: int) -> None:
-    """No prompt that was answered is asked again, save for answers that were lost."""
+    """No prompt that was answered is asked again, save for answers that were lost, or no use."""
     times = Counter(seen.prompt for seen in world.stage.model.seen if seen.status == 200)
+    useless = [one for one in times if any(text in one for text in world.spoilt)]
+    assert max((times.pop(one) for one in useless), default=0) <= MOST_ASKED
     assert sum(times.values()) - len(times) <= asked_again
 
 

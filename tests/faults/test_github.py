@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from sandbox.github import CheckRun, Pull
+from sandbox.github.reviews import create_review
+from sandbox.github.state import Author
 from sandbox.serving import until
 from tests.e2e.conftest import BUG, NEW, check, checks, comments, replies, spots, told
 from tests.faults.calls import (
@@ -517,6 +519,29 @@ def test_one_bad_comment_of_thirty(house: World) -> None:
     # before each but the first the head is looked at
     more = often(PULL + REVIEW, len(posts) - 1) + ON_FILE
     check_calls(house, pull.repository, PLAIN + more)
+
+
+@fault(
+    "A pending review of ours is in the way, and the answer to its removal is lost",
+    "it is removed and the review posted, and a person's pending one is left alone",
+)
+def test_a_pending_review_in_the_way(house: World) -> None:
+    repository = house.create_repository("acme/pending")
+    with house.github.quietly():
+        pull = house.stage.open_pull(repository)
+    ours, robin = house.stage.app.bot, house.stage.user("robin")
+    for author in (Author(ours, house.stage.app), Author(robin)):
+        create_review(house.github, pull, author, {"body": "draft"})
+    house.inject("DELETE", r"/pulls/1/reviews/\d+$", apply=1, status=502)
+    house.github.deliver("pull_request", house.stage.payload(pull, "opened"))
+    house.wait_until_done()
+    assert spots(pull) == [("pending.py", 2)]
+    assert [(one.author.user, one.state) for one in pull.reviews] == [
+        (robin, "PENDING"),
+        (ours, "COMMENTED"),
+    ]
+    remove = calls("DELETE pulls/{number}/reviews/{review} x2\nGET pulls/{number}/reviews")
+    check_calls(house, repository, PLAIN + REVIEW + remove)
 
 
 @fault("GitHub takes no comment at all", "all of them stand in one summary, and it is not tried on")

@@ -43,6 +43,8 @@ from app.settings import Settings
 from app.web.app import Doors, build_app
 from app.web.server import build_server
 from sandbox.github import Call, Fault, GitHub, Repository
+from sandbox.models import Act
+from sandbox.models.server import Seen
 from sandbox.serving import environment, until
 from tests.e2e.conftest import OLD, Stage, open_stage
 
@@ -155,6 +157,10 @@ class World:
     canary: Canary
     checked: set[int] = field(default_factory=set)
     """The calls that a story has said it expects, by their ``id``: they are kept for ever."""
+    once: dict[str, Act] = field(default_factory=dict)
+    """What the model does to the first prompt that holds a text."""
+    spoilt: list[str] = field(default_factory=list)
+    """Texts of prompts whose answers come and are of no use."""
 
     @property
     def github(self) -> GitHub:
@@ -184,6 +190,7 @@ class World:
         self.github.script.weather = lambda _method, _path: None
         self.github.lag(0)
         self.stage.acts.clear()
+        self.once.clear()
 
     @contextmanager
     def living(self, environ: Mapping[str, str] | None = None, **pace: float) -> Iterator[Office]:
@@ -260,7 +267,15 @@ def open_world(folder: Path) -> Iterator[World]:
     try:
         with open_stage(folder) as stage:
             stage.github.clock = time_
-            yield World(stage, time_, canary)
+            opened = World(stage, time_, canary)
+            usual = stage.model._script
+
+            def act(seen: Seen) -> Act | None:
+                due = next((text for text in list(opened.once) if text in seen.prompt), "")
+                return opened.once.pop(due, None) or (usual(seen) if usual else None)
+
+            stage.model._script = act
+            yield opened
     finally:
         canary.close()
 

@@ -214,7 +214,7 @@ def test_a_clock_that_is_put_back(house: World) -> None:
     pull = house.stage.open_pull(house.create_repository("acme/late"))
     house.wait_until_done()
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + AGAIN + often(TALK, 5) + REVIEW)
+    check_calls(house, pull.repository, PLAIN + often(TALK, 4) + REVIEW)
 
 
 @fault("An old push is heard of after a newer one", "the newest head is reviewed, and no other")

@@ -179,9 +179,12 @@ class Quota:
         return HostLimited(limited.message, retry_after=wait)
 
     def _next_turn(self, turns: Turns) -> float:
-        """Return when the next write may be, and forget what is more than an hour old."""
+        """Return when the next write may be, and forget what is more than an hour old.
+
+        No turn is further ahead than anybody waits: the clock was put back since it was given.
+        """
         now = turns.now
-        turns.writes[:] = [at for at in turns.writes if at > now - HOUR]
+        turns.writes[:] = [at for at in turns.writes if now - HOUR < at <= now + LONGEST_WAIT_S]
         slow = 2 if now < turns.slow_until else 1
         times = [now]
         if turns.writes:

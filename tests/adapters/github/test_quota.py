@@ -55,6 +55,14 @@ def test_no_pattern_of_calls_breaks_the_pace(pauses: list[float]) -> None:
     assert not times or _most_within(times, 60) <= 61
 
 
+def test_a_clock_that_is_put_back_holds_no_write_up() -> None:
+    time = Time()
+    quota = Quota(time, time.sleep)
+    _write_times(time, quota, 3)
+    time.now -= 3600
+    assert _write_times(time, quota, 2) == [time.now - 1, time.now]
+
+
 def test_no_thread_waits_long_inside_a_call() -> None:
     time = Time()
     quota = Quota(time, lambda _: None)

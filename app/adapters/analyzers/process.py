@@ -21,8 +21,8 @@ ulimit -f "$3"
 shift 3
 exec nice -n 10 "$@"
 """
-"""Units: seconds, KiB, blocks of 512 bytes (pubs.opengroup.org, utilities/ulimit). ``nice``, so that
-a delivery, for whose answer somebody waits, comes first."""
+"""Units: seconds, KiB, blocks of 512 bytes (pubs.opengroup.org, utilities/ulimit). ``nice``: so
+that a delivery, for whose answer somebody waits, comes first."""
 
 
 _ENDED: dict[int, str] = {signal.SIGXCPU: "took too long", signal.SIGXFSZ: "printed too much"}

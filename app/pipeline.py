@@ -28,7 +28,14 @@ from app.core.prompts import Common, FaultKind, Role, Templates
 from app.core.prose import guideline_paths, read_guidelines, visible_text
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
-from app.core.review import Result, compose, failed_report, superseded_report, withhold
+from app.core.review import (
+    Result,
+    compose,
+    displaced_report,
+    failed_report,
+    superseded_report,
+    withhold,
+)
 from app.core.secrets import mask, mask_diff
 from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
 from app.core.symbols import hunk_boundaries as cut_at
@@ -215,7 +222,8 @@ class Reviewer:
             return Skipped(CLOSED)
         posted = host.reviews.post(pull, review)
         host.conversation.close_fixed(pull, find_fixed(said, result))
-        host.reviews.close_check(pull, check_id, review.check)
+        report = displaced_report(review.check) if posted.displaced else review.check
+        host.reviews.close_check(pull, check_id, report)
         self.traces.save_run(run_id, json.dumps(to_json(result)))
         return Finished(result, posted)
 

@@ -27,12 +27,16 @@ class RawDiff:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What stands on the pull request now; ``notes`` say what had to go elsewhere and why."""
+    """What stands on the pull request now; ``notes`` say what had to go elsewhere and why.
+
+    ``displaced``: GitHub found no comment's place valid, so that the summary has all of them.
+    """
 
     review_id: int | None
     comments: int
     url: str = ""
     notes: tuple[str, ...] = ()
+    displaced: bool = False
 
 
 class PullRequests(Protocol):

@@ -103,6 +103,7 @@ class FakeReviews:
     opened: list[tuple[str, str]] = field(default_factory=list)
     closed: list[CheckReport] = field(default_factory=list)
     posted: list[Review] = field(default_factory=list)
+    displaces: bool = False
 
     def open_check(self, pull: PullRequest, key: str) -> int | None:
         self.opened.append((pull.head_sha, key))
@@ -120,7 +121,7 @@ class FakeReviews:
     def post(self, pull: PullRequest, review: Review) -> Posted:
         assert pull.head_sha == review.head_sha
         self.posted.append(review)
-        return Posted(1, len(review.comments))
+        return Posted(1, len(review.comments), displaced=self.displaces)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from app.core.money import PriceTier, Usage
 from app.core.policy import Effort
 from app.core.prompts import Fault, FaultKind, Prompt, Reply, Task
 from app.core.pull import PullRef, PullRequest
-from app.core.review import Result
+from app.core.review import DISPLACED, Result
 from app.pipeline import (
     Change,
     Finished,
@@ -188,6 +188,21 @@ def test_a_defect_is_found_and_said_on_its_line() -> None:
     record = json.loads(town.traces.runs["run"])
     assert record["findings"][0]["title"] == BUG
     assert town.progress == [("analyzers", 0, 1), ("analyzers", 1, 1), ("review", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "conclusion"),
+    [(b"", Conclusion.NEUTRAL), (b'[gate]\nfail_on = "major"\n', Conclusion.FAILURE)],
+)
+def test_comments_that_stand_on_no_line_are_no_success(
+    policy: bytes, conclusion: Conclusion
+) -> None:
+    files = {".postil.toml": policy}
+    town = Town({**OLD, **files}, {**NEW, **files}, reviews=FakeReviews(displaces=True))
+    town.review()
+    (report,) = town.reviews.closed
+    assert report.conclusion is conclusion
+    assert DISPLACED in report.summary
 
 
 def test_nothing_found_is_said_in_the_check_alone() -> None:

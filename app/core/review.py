@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.core.anchors import Anchor
@@ -21,6 +21,7 @@ BODY_CAP = 60_000
 """Characters and bytes of one body. GitHub takes 65,536 characters of a comment and 65,535 of a
 check run's summary: https://docs.github.com/en/rest/checks/runs"""
 TITLE_CAP = 255
+DISPLACED = "GitHub took none of the comments on their lines: they stand in one comment instead."
 LISTED_UNITS = 100
 """How many unreviewed units the summary names one by one."""
 
@@ -344,6 +345,16 @@ def withhold(review: Review) -> Review:
         "it was posted. The server's log has the time; the trace has the rest.",
     )
     return Review(review.key, review.head_sha, "", (), report)
+
+
+def displaced_report(report: CheckReport) -> CheckReport:
+    """Call no review a success of whose comments none stands where it belongs."""
+    passed = report.conclusion is Conclusion.SUCCESS
+    return replace(
+        report,
+        conclusion=Conclusion.NEUTRAL if passed else report.conclusion,
+        summary=clip(f"{DISPLACED}\n\n{report.summary}", BODY_CAP),
+    )
 
 
 def superseded_report(head_sha: str) -> CheckReport:

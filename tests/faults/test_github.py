@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.core.review import DISPLACED
 from sandbox.github import CheckRun, Pull
 from sandbox.github.reviews import create_review
 from sandbox.github.state import Author
@@ -544,13 +545,18 @@ def test_a_pending_review_in_the_way(house: World) -> None:
     check_calls(house, repository, PLAIN + REVIEW + remove)
 
 
-@fault("GitHub takes no comment at all", "all of them stand in one summary, and it is not tried on")
+@fault(
+    "GitHub takes no comment at all",
+    "all of them stand in one summary, the check run is neutral, and it is not tried on",
+)
 def test_comments_that_are_all_refused(house: World) -> None:
     house.inject("POST", "/pulls/1/(reviews|comments)$", times=None, status=422)
     pull = review_many(house, "refused")
     assert spots(pull) == []
     (summary,) = replies(pull)
     assert summary.count("`refused.py:") == MANY
+    assert check(pull).conclusion == "neutral"
+    assert DISPLACED in told(check(pull))
     posts = house.github.called("POST", "/refused/pulls/1/(reviews|comments)$")
     assert len(posts) < MANY
     check_calls(house, pull.repository, PLAIN + often(PULL + REVIEW, len(posts) - 1) + SUMMARY)

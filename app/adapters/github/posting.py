@@ -151,7 +151,8 @@ class _Posting:
         """Post what is missing and tell what stands now."""
         summary = self._find_summary(talk)
         self.made = self._find_review(talk)
-        self.placed = self._standing(talk) | self._listed(summary)
+        listed = self._listed(summary)
+        self.placed = self._standing(talk) | listed
         self.unsaid = "" if self.made else self.review.body
         self.with_review = summary is None
         self._stop_if_over(talk.head_sha, is_open=talk.open)
@@ -159,6 +160,7 @@ class _Posting:
         try:
             self._post_comments(missing)
             self._post_on_files()
+            listed |= {comment.fingerprint for comment, _ in self.refused}
         except HostRefused as error:
             self._note_refusal(error)
             known = {comment.fingerprint for comment, _ in self.refused} | self.placed
@@ -167,11 +169,13 @@ class _Posting:
             self._post_summary(summary)
         except HostRefused as error:
             self._note_refusal(error)
+        wanted = {one.fingerprint for one in self.review.comments}
         return Posted(
             review_id=self.made.id if self.made else None,
-            comments=sum(one.fingerprint in self.placed for one in self.review.comments),
+            comments=len(wanted & self.placed),
             url=self.made.html_url if self.made else "",
             notes=tuple(dict.fromkeys(self.notes)),
+            displaced=bool(wanted) and wanted <= listed,
         )
 
     def _post_comments(self, missing: Sequence[Comment]) -> None:

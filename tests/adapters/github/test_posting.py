@@ -188,13 +188,15 @@ def test_when_all_are_refused_all_are_in_the_summary(scene: Scene) -> None:
     assert all(f"About line {number}\n" in summary for number in range(1, 31))
     assert summary.startswith("Found something")
     assert posted.review_id is None
+    assert posted.displaced
+    assert _post(scene, review).displaced, "nor is it forgotten by who posts again"
 
 
 @pytest.mark.parametrize("bad", [(0,), (29,), (0, 29), (3, 4, 5), tuple(range(0, 30, 5))])
 def test_the_good_ones_are_posted_wherever_the_bad_ones_stand(
     scene: Scene, bad: tuple[int, ...]
 ) -> None:
-    _post(scene, scene.bad_line(scene.review(30), *bad))
+    assert not _post(scene, scene.bad_line(scene.review(30), *bad)).displaced
     good = [number for number in range(1, 31) if number - 1 not in bad]
     assert [one for one in scene.lines_said() if one] == good
     assert len([one for one in scene.lines_said() if not one]) == len(bad)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -37,7 +39,13 @@ from app.core.review import (
     withhold,
 )
 from app.core.secrets import mask, mask_diff
-from app.core.slices import CallSite, changed_signatures, confirm_call_sites, select_slices
+from app.core.slices import (
+    CallSite,
+    Slice,
+    changed_signatures,
+    confirm_call_sites,
+    select_slices,
+)
 from app.core.symbols import hunk_boundaries as cut_at
 from app.core.texts import (
     Texts,
@@ -236,12 +244,16 @@ class Reviewer:
         ledger = open_ledger(shown, policy, generated=generated_paths(change, shown), cut=cut)
         sources = read_sources(change, diff, ledger)
         texts = read_texts(sources, diff)
-        report = self._analyze(() if wishes.plan_only else sources)
+        with ThreadPoolExecutor(1) as beside:  # analyzers are programs: this one can go on
+            context = copy_context()
+            analyzed = beside.submit(context.run, self._analyze, wishes, sources)
+            slices = self._slice(change, wishes, ledger, texts)
+            report = analyzed.result()
         unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         known = (*planted, *(masked(finding) for finding in report.findings))
         effort = wishes.effort or policy.effort
         wishes = replace(wishes, effort=effort)
-        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, texts, known)
+        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, slices, known)
         if wishes.plan_only or wishes.no_model:
             looks.plan()
         else:
@@ -294,13 +306,21 @@ class Reviewer:
     def _info(self) -> ModelInfo:
         return self.model.info if self.model else UNKNOWN_MODEL
 
-    def _analyze(self, sources: Sequence[SourceFile]) -> AnalyzersReport:
-        if not sources:
+    def _analyze(self, wishes: Wishes, sources: Sequence[SourceFile]) -> AnalyzersReport:
+        if wishes.plan_only or not sources:
             return AnalyzersReport(())
         self.progress("analyzers", 0, 1)
         report = self.analyzers.run(sources)
         self.progress("analyzers", 1, 1)
         return report
+
+    def _slice(
+        self, change: Change, wishes: Wishes, ledger: Ledger, texts: Texts
+    ) -> Mapping[str, Slice]:
+        """Select the code to show beside each unit that a model is to look at."""
+        units = () if wishes.no_model else ledger.planned
+        sites = find_call_sites(change, units, texts)
+        return select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count, sites)
 
     def _prepare(
         self,
@@ -309,7 +329,7 @@ class Reviewer:
         wishes: Wishes,
         run_id: str,
         ledger: Ledger,
-        texts: Texts,
+        slices: Mapping[str, Slice],
         known: tuple[Finding, ...],
     ) -> tuple[Looks, Memory]:
         """Cut what is to be asked about into chunks, and price asking about all of them."""
@@ -320,8 +340,6 @@ class Reviewer:
         if wishes.no_model:
             ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)
         units = ledger.planned
-        sites = find_call_sites(change, units, texts)
-        slices = select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count, sites)
         questions = Questions(
             templates=self.templates,
             count=self.count,

@@ -185,13 +185,15 @@ class Pace:
             for pause in open_pauses:
                 if pause.fault is not None:
                     return pause.fault
-            others = (one for one in book.tickets() if one.name != name)
+            tickets, horizon = book.tickets(), now - self.quota.memory
+            others = (one for one in tickets if one.name != name)
             held = max((one.until - now for one in open_pauses), default=0.0)
             mine, ahead = _line(book, owner)
             free = seconds_until_free(self.quota, others, tokens, now, len(ahead))
             wait = max(held, free)
             if wait <= 0:
-                book.forget(now - self.quota.memory)
+                if any(one.counted <= horizon for one in tickets):
+                    book.forget(horizon)
                 book.write(Ticket(name, now, now, tokens))
             if mine or wait == CROWDED:
                 book.write_waiting(Waiting(owner, mine or now, now if wait == CROWDED else 0.0))

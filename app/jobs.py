@@ -85,6 +85,11 @@ JOB_WORKFLOW: Final = "postil_job"
 
 TRIES_TO_RECORD: Final = 3
 MAX_TOGETHER: Final = 64
+RUSH: Final = 4
+"""So many deliveries at one moment are a rush: whoever sent them waits, and no job begins."""
+RUSH_LASTS: Final = 0.5
+RUSH_MOST: Final = 10.0
+"""Seconds: how long it is a rush after the last such moment, and how long a job waits at most."""
 DAY: Final = 24 * 3600.0
 KEEP_DELIVERIES: Final = 30 * DAY
 """Longer than GitHub can repeat one
@@ -241,6 +246,7 @@ class Desk:
         self._clock = clock
         self._client: DBOSClient | None = None
         self._waiting: deque[_Slot] = deque()
+        self._rush_until = 0.0
         self._turn = threading.Lock()
 
     def open(self) -> None:
@@ -284,6 +290,11 @@ class Desk:
 
     # looked at
 
+    @property
+    def rushed(self) -> bool:
+        """Tell whether deliveries come faster than one after the other."""
+        return self._clock() < self._rush_until
+
     def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
         return self._store.count_jobs()
@@ -314,6 +325,8 @@ class Desk:
         slots = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
         for slot in slots:
             slot.tried = True
+        if len(slots) >= RUSH:
+            self._rush_until = self._clock() + RUSH_LASTS
         slots.sort(key=lambda slot: _pull_of(slot.delivery.request))
         for _ in range(TRIES_TO_RECORD):
             try:
@@ -823,6 +836,7 @@ class Jobs:
 
     def _run(self, work: Work, key: str, tries: int) -> str:
         """Make one try of a job. The one place where any exception at all is caught."""
+        self._let_deliveries_pass()
         job = self.desk.begin(key, tries)
         if job is None:
             return STALE
@@ -847,6 +861,13 @@ class Jobs:
         settled = self.desk.settle(job, result)
         self._at("after_done")
         return settled
+
+    def _let_deliveries_pass(self) -> None:
+        """Begin nothing that computes while many wait to be answered, within ten seconds each."""
+        began = time.monotonic()
+        while self.desk.rushed and time.monotonic() - began < RUSH_MOST:
+            if self._halt.wait(RUSH_LASTS / 5):
+                raise Halted
 
     def _perform(self, work: Work, job: Job) -> RunResult:
         match job.kind:

@@ -44,7 +44,7 @@ from app.errors import (
     HostUnavailable,
     SettingsError,
 )
-from app.jobs import Desk, Jobs, Outcome, Pace, Work
+from app.jobs import RUSH, RUSH_LASTS, Desk, Jobs, Outcome, Pace, Work
 from tests.postgres import make_database, running_postgres
 
 SENDER = Person(7, "ann")
@@ -206,6 +206,48 @@ def test_twenty_times_the_same_delivery_at_once_is_one_job(bench: Bench) -> None
     assert statuses == ["accepted"] + ["duplicate"] * 19
     bench.wait(review().key)
     assert bench.worker.reviewed == [A]
+
+
+OTHER = review(ref=replace(REF, number=8))
+
+
+def rush(bench: Bench) -> None:
+    """Let deliveries about another pull come at one moment."""
+    desk = bench.jobs.desk
+    with desk._turn:
+        senders = [threading.Thread(target=bench.accept, args=[OTHER]) for _ in range(RUSH)]
+        for sender in senders:
+            sender.start()
+        until(lambda: len(desk._waiting) == RUSH)
+    for sender in senders:
+        sender.join()
+
+
+def test_no_job_begins_while_deliveries_rush_in(engine: sa.Engine) -> None:
+    now = [time.time()]
+    with opened(engine, clock=lambda: now[0]) as bench:
+        bench.accept(review())
+        alone = bench.jobs.desk.rushed
+        rush(bench)
+        assert (alone, bench.jobs.desk.rushed) == (False, True)
+        bench.start()
+        time.sleep(0.5)
+        assert bench.job(review().key).attempts == 0
+        now[0] += RUSH_LASTS
+        bench.wait(review().key)
+        bench.wait(OTHER.key)
+
+
+def test_a_rush_without_end_holds_a_job_up_for_a_while_only(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.jobs.RUSH_MOST", 0.2)
+    now = [time.time()]
+    with opened(engine, clock=lambda: now[0]) as bench:
+        rush(bench)
+        bench.start()
+        bench.wait(OTHER.key)
+        assert bench.jobs.desk.rushed
 
 
 @on_both

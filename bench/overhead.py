@@ -16,6 +16,7 @@ LINES = 240
 """Of one file; no two of such files fit in one chunk."""
 AIM_RATIO = 1.3
 LATENCY_S = 0.15
+LONG_ROUNDS = 5
 ROUNDS, PAUSE_S = 5, 3.0
 """Postil waits a second between two writes: the next review is not to wait for this one."""
 AIM_CALLS, AIM_LATENCY_S = 8, 1.0
@@ -33,16 +34,22 @@ def long_review() -> None:
         shop = town.create_repository("acme")
         _deliver(town, town.open_pull(shop, "warm", {"warm.py": b"x = 1\n"}), running[0].address)
         time.sleep(PAUSE_S)
-        before = len(town.model.seen)
-        pull = town.open_pull(shop, "work", {f"part_{n}/m_{n}.py": _file(n) for n in range(CHUNKS)})
-        spent = _deliver(town, pull, running[0].address)
-        tasks = [_task(seen.prompt) for seen in town.model.seen[before:]]
+        times = []
+        for number in range(LONG_ROUNDS):
+            files = {f"part_{n}/m_{n}.py": _file(n + CHUNKS * number) for n in range(CHUNKS)}
+            before = len(town.model.seen)
+            pull = town.open_pull(shop, f"work-{number}", files)
+            times.append(_deliver(town, pull, running[0].address))
+            tasks = [_task(seen.prompt) for seen in town.model.seen[before:]]
+            time.sleep(PAUSE_S)
+    spent = statistics.median(times)
     rounds = -(-tasks.count("review") // CONCURRENCY)
     critical = (rounds + ("brief" in tasks)) * ANSWER_S
     asked = ", ".join(f"{tasks.count(task)} {task}" for task in dict.fromkeys(tasks))
     say(f"  {asked}, {CONCURRENCY} at once, {ANSWER_S:.0f} s each")
     say(
-        f"  {spent:.1f} s from the delivery to the completed check run: {spent / critical:.2f} "
+        f"  {spent:.2f} s from the delivery to the completed check run (the middle one of "
+        f"{LONG_ROUNDS}; {min(times):.2f} to {max(times):.2f}): {spent / critical:.2f} "
         f"times the model's own critical path of {critical:.0f} s (aim: {AIM_RATIO})"
     )
 

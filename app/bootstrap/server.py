@@ -72,7 +72,6 @@ class Office:
             watch=Watch(self.metrics.count_github, self.metrics.note_remaining),
             pace=WritePace(turns=SharedTurns(self._store).prepare().open),
         )
-        self._checks = GitHubChecks(self._access)
         self._marks = Marks(derive_key("marks", key))
         model = build_chosen_model(settings, ModelWish())
         refuse_cap_without_prices(model, settings.max_cost_usd)
@@ -105,9 +104,7 @@ class Office:
         self._jobs.open()
         try:
             if works:
-                repairs = Repairs(GitHubRepair(self._access), self._checks, time.time, self._halted)
-                work = Work(self._review, self._command, self._close, repairs.run)
-                self._jobs.start(work)
+                self._jobs.start(Work(self._review, self._command, self._close, self._repair))
             yield self._jobs
         finally:
             self._jobs.stop()
@@ -129,7 +126,7 @@ class Office:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             host = build_host(
-                self._access,
+                self._access.for_one_job(),
                 self._marks,
                 Path(scratch),
                 proxies=self._settings.proxies,
@@ -208,7 +205,12 @@ class Office:
     def _close(self, closing: Closing, run_id: str) -> None:
         """Complete the check run of a review that will not end by itself."""
         del run_id
-        self._checks.close(closing)
+        GitHubChecks(self._access.for_one_job()).close(closing)
+
+    def _repair(self, desk: Desk) -> None:
+        """Look after what webhooks did not bring."""
+        checks = GitHubChecks(self._access.for_one_job())
+        Repairs(GitHubRepair(self._access), checks, time.time, self._halted).run(desk)
 
 
 @dataclass(frozen=True, slots=True)

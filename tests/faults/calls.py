@@ -52,15 +52,13 @@ PERMISSION = calls("GET collaborators/{login}/permission")
 EYES = calls("POST issues/comments/{comment}/reactions")
 COMMAND = PERMISSION + EYES + PULL + TALK + SUMMARY
 """A command in a comment, answered there."""
-AGAIN = PULL + AHEAD
-"""What is read again when a job is tried again."""
-LAST_WORDS = LOOK + CLOSE
+AGAIN = TOKEN + PULL + AHEAD
+"""What a job does again when it is tried again: each try has a token of its own."""
+LAST_WORDS = TOKEN + LOOK + CLOSE
 """What is said of a review that began and will not end; of one that never began there is more."""
 NEVER_BEGAN = LOOK + OPEN + LAST_WORDS
 LIST = calls("GET pulls")
 """What the repair reads of a repository."""
-IDENTITY = frozenset({"GET /app", "GET /users/{login}"})
-"""Who we are is asked once, by whichever story comes first."""
 REPAIR = frozenset(
     {
         "GET /app/hook/deliveries",
@@ -96,9 +94,7 @@ def check_calls(
     world.checked.update(map(id, found))
 
 
-def check_nothing_else(
-    world: World, found: Sequence[Call], by_itself: Iterable[str] = IDENTITY
-) -> None:
+def check_nothing_else(world: World, found: Sequence[Call], by_itself: Iterable[str] = ()) -> None:
     """Check that every call was one that its story expected; some come by themselves."""
     left = Counter(name(call) for call in found if id(call) not in world.checked)
     for one in by_itself:

@@ -17,7 +17,7 @@ from app.core.ledger import Conclusion
 from app.core.pull import PullRef
 from app.jobs import REPAIR_KEY
 from sandbox.github import Call, CheckRun, Pull, Repository
-from tests.faults.calls import IDENTITY, LIST, LOOK, REPAIR, name
+from tests.faults.calls import LIST, LOOK, REPAIR, name
 from tests.faults.world import World
 
 JOBS = "SELECT key, kind, state, repository_id, number, head_sha, note FROM postil_jobs"
@@ -241,7 +241,7 @@ def check_restart(world: World, homes: Iterable[Repository]) -> None:
         world.wait_until_done()
     made = world.github.calls[since:]
     more = Counter(map(name, made))
-    for known in (*REPAIR, *IDENTITY, *LIST, *LOOK):
+    for known in (*REPAIR, *LIST, *LOOK):
         more.pop(known, None)
     assert not more, more
     for home in homes:

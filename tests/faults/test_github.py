@@ -208,7 +208,7 @@ def test_a_read_that_is_odd(house: World, body: str) -> None:
     house.inject("POST", "/graphql$", status=200, body=body)
     pull = review(house, f"odd-{len(body)}{body[0] == '['}".lower())
     check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + READS)
+    check_calls(house, pull.repository, PLAIN + READS + TOKEN)
 
 
 @fault("The files can't be read for a minute", "the job waits and is tried again from its start")
@@ -228,8 +228,8 @@ def test_an_outage_without_end(house: World) -> None:
     check_given_up(pull, "GitHub answered 502")
     assert state(house, pull) == {"dead"}
     assert not house.stage.asked("endless.py")
-    tries = often(PULL + FETCH + LOOK + often(FILES, 12), 5)
-    check_calls(house, pull.repository, TOKEN + tries + NEVER_BEGAN)
+    tries = often(TOKEN + PULL + FETCH + LOOK + often(FILES, 12), 5)
+    check_calls(house, pull.repository, tries + NEVER_BEGAN)
 
 
 # what was announced is not there, or somewhere else
@@ -301,7 +301,7 @@ def test_a_head_that_was_forced_away(house: World) -> None:
     assert checks(pull, old) == []
     assert state(house, pull) == {"superseded", "done"}
     # whether the old review asks for the head once more depends on when the push is heard of
-    check_calls(house, repository, PLAIN + AGAIN + OPEN + LOOK, may=PULL)
+    check_calls(house, repository, PLAIN + AGAIN + OPEN + TOKEN + LOOK, may=PULL)
 
 
 # the world changes under a review
@@ -324,7 +324,7 @@ def test_a_push_between_two_parts_of_a_review(
     assert len(comments(pull)) == MANY
     assert {run.status for run in checks(pull, first)} == {"completed"}
     # either the old review or what ends it completes the check run, or both at once
-    more = BEGIN + TALK + often(REVIEW, 2) + often(PULL, 2) + CLOSE + LOOK
+    more = TOKEN + BEGIN + TALK + often(REVIEW, 2) + often(PULL, 2) + LAST_WORDS
     check_calls(house, repository, PLAIN + more, may=CLOSE)
 
 
@@ -347,7 +347,7 @@ def test_a_pull_that_is_closed(house: World, *, told_of: bool) -> None:
     assert spots(pull) == []
     assert replies(pull) == []
     # who hears of it in time ends the review; else it ends by itself, or both do
-    may = LOOK + TALK + CLOSE if told_of else NONE
+    may = TALK + LAST_WORDS if told_of else NONE
     least = TOKEN + BEGIN + CLOSE + (NONE if told_of else TALK)
     check_calls(house, pull.repository, least, may=may)
 
@@ -446,7 +446,7 @@ def test_tokens_that_are_refused(house: World) -> None:
     pull = review(house, "unauthorised")
     check_given_up(pull, "401")
     assert state(house, pull) == {"dead"}
-    check_calls(house, pull.repository, PLAIN + TOKEN + REVIEW + LOOK)
+    check_calls(house, pull.repository, PLAIN + often(TOKEN, 2) + REVIEW + LOOK)
 
 
 # limits
@@ -478,7 +478,7 @@ def test_the_hourly_limit(house: World) -> None:
     assert len(waits(house, pull, "/files")) == 1
     check_calls(house, other, PLAIN)
     # the look runs beside the list that is refused, and is not begun after that
-    check_calls(house, pull.repository, PLAIN + PULL + FETCH + FILES, may=LOOK)
+    check_calls(house, pull.repository, PLAIN + TOKEN + PULL + FETCH + FILES, may=LOOK)
 
 
 @fault(

@@ -188,7 +188,7 @@ def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], No
         world.wait_until_done()
     assert spots(pull) == [("unheard.py", 2)]
     assert check(pull).conclusion == "success"
-    found = LOOK + often(LIST, 2)
+    found = TOKEN + LOOK + often(LIST, 2)
     pushed = AGAIN + OPEN + TALK + CLOSE if change else NONE
     check_calls(world, repository, PLAIN + found + pushed)
     check_invariants(world, restarts=1)
@@ -232,7 +232,7 @@ def test_webhooks_out_of_order(house: World) -> None:
     assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
     assert checks(pull, first) == []
     assert check(pull).conclusion == "success"
-    check_calls(house, repository, PLAIN + PULL + LOOK)
+    check_calls(house, repository, PLAIN + PULL + LOOK + often(TOKEN, 2))
 
 
 @fault("A delivery whose job has failed is sent again", "its job runs again")
@@ -247,7 +247,7 @@ def test_a_redelivery_of_what_failed(house: World) -> None:
     house.wait_until_done()
     assert spots(pull) == [("failed.py", 2)]
     assert [run.conclusion for run in checks(pull)] == ["success"]
-    failed = often(PULL, 8) + NEVER_BEGAN
+    failed = TOKEN + often(PULL, 8) + NEVER_BEGAN
     check_calls(house, pull.repository, PLAIN - OPEN + failed + CLOSE)
 
 

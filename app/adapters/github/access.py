@@ -7,7 +7,7 @@ import binascii
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import quote, urlsplit
@@ -16,14 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from github.Auth import AppAuth, Token
-from pydantic import BaseModel
 
 from app.adapters.github.client import Client, RenewableAuth, Site
 from app.adapters.github.quota import Clock, Pace, Quota, Sleep, Watch
-from app.adapters.github.shapes import Account, App, Installation, MintedToken, Repository
+from app.adapters.github.shapes import App, Installation, MintedToken, Repository
 from app.adapters.github.transport import Timeouts
 from app.core.pull import PullRef
-from app.errors import HostInvalid, HostMissing, HostRefused, SettingsError
+from app.errors import HostInvalid, HostMissing, SettingsError
 
 if TYPE_CHECKING:
     from github.Auth import PrivateKeyGenerator
@@ -36,6 +35,9 @@ PERMISSIONS: Mapping[str, str] = {
 """All that a review needs. Comments on a pull's conversation and reactions to them are covered by
 ``pull_requests``: https://docs.github.com/en/rest/issues/comments#create-an-issue-comment"""
 
+LISTING: Mapping[str, str] = {"pull_requests": "read"}
+"""All that a look at every repository of an installation needs."""
+
 RENEW_BEFORE_S = 300
 """A token lives an hour; it is not used in its last minutes."""
 JWT_BACKDATED_S, JWT_LIFE_S = 120, 420
@@ -43,15 +45,6 @@ JWT_BACKDATED_S, JWT_LIFE_S = 120, 420
 bears a clock that is two minutes off either way.
 https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app"""
 KEY_NAME = "POSTIL_GITHUB_PRIVATE_KEY"
-VIEWER = "query { viewer { login databaseId } }"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The account our words stand under on GitHub."""
-
-    user_id: int
-    login: str
 
 
 class Access(Protocol):
@@ -68,10 +61,6 @@ class Access(Protocol):
         """Return a client whose key fits this repository."""
         ...
 
-    def identity(self, ref: PullRef) -> Identity:
-        """Fetch who we are there, once."""
-        ...
-
     def token(self, ref: PullRef) -> str:
         """Return the key for git over https; the user name is ``x-access-token``."""
         ...
@@ -82,7 +71,7 @@ class Access(Protocol):
 
 
 class GitHubApp:
-    """A GitHub App: tokens are made for each installation and narrowed to one repository.
+    """A GitHub App: tokens are narrowed to one repository, and serve one job.
 
     Raises SettingsError for a key that can't be used; its text never holds the key.
     """
@@ -117,29 +106,28 @@ class GitHubApp:
         self._quotas: dict[int, Quota] = {}
         self._auths: dict[tuple[int, int | None], InstallationAuth] = {}
         self._clients: dict[tuple[int, int | None], Client] = {}
-        self._identity: Identity | None = None
 
     @property
     def app_id(self) -> int:
         """The App's number."""
         return self._app_id
 
+    def for_one_job(self) -> GitHubApp:
+        """Return the same App with no token yet: what is made for a job goes with it."""
+        mine = copy(self)
+        mine._auths, mine._clients = {}, {}  # noqa: SLF001 - its own
+        return mine
+
     def client(self, ref: PullRef) -> Client:
         """Return a client whose token sees this repository alone."""
         return self._client(_installation(ref), ref.repository_id)
 
     def whole_installation(self, installation_id: int) -> Client:
-        """Return a client that sees all repositories of an installation, to list them."""
-        return self._client(installation_id, None)
+        """Return a client that sees all repositories of an installation, and only reads.
 
-    def identity(self, ref: PullRef) -> Identity:
-        """Fetch the App's own bot account, once."""
-        known = self._identity
-        if known is None:
-            slug = self.as_app.read(App, "/app").slug
-            bot = self.client(ref).read(Account, f"/users/{quote(f'{slug}[bot]')}")
-            known = self._identity = Identity(bot.id, bot.login)
-        return known
+        Its token serves until it is old: what GitHub remembers of a list, it remembers for a token.
+        """
+        return self._client(installation_id, None)
 
     def token(self, ref: PullRef) -> str:
         """Return a token for git over https; the user name is ``x-access-token``."""
@@ -185,7 +173,6 @@ class GitHubToken:
         self.site = Site.open(api_url, clock, sleep, timeouts)
         self._token = token
         self._client = Client(self.site, Token(token), Quota(clock, sleep))
-        self._identity: Identity | None = None
 
     @property
     def app_id(self) -> None:
@@ -196,18 +183,6 @@ class GitHubToken:
         """Return the one client there is."""
         del ref
         return self._client
-
-    def identity(self, ref: PullRef) -> Identity:
-        """Fetch whose token this is, once; an Action's token may only ask by GraphQL."""
-        del ref
-        if self._identity is None:
-            try:
-                user = self._client.read(Account, "/user")
-                self._identity = Identity(user.id, user.login)
-            except (HostRefused, HostMissing):
-                viewer = self._client.graphql(_Viewer, VIEWER, {}).viewer
-                self._identity = Identity(viewer.databaseId, viewer.login)
-        return self._identity
 
     def token(self, ref: PullRef) -> str:
         """Return the token for git over https; the user name is ``x-access-token``."""
@@ -256,32 +231,25 @@ class InstallationAuth(RenewableAuth):
         return True
 
     def _mint(self) -> MintedToken:
-        """Make a token for this repository with what a review needs.
+        """Make a token for this repository with what a review needs, or for a look at all.
 
         An installation that has not granted all of it gets a token for the rest: each call then
         says by itself what it misses.
         """
         home = f"/app/installations/{self._installation_id}"
-        body: dict[str, object] = {"permissions": dict(PERMISSIONS)}
+        wanted = LISTING if self._repository_id is None else PERMISSIONS
+        body: dict[str, object] = {"permissions": dict(wanted)}
         if self._repository_id is not None:
             body["repository_ids"] = [self._repository_id]
         try:
             return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
         except HostInvalid:
             granted = self._as_app.read(Installation, home).permissions
-            body["permissions"] = _both(PERMISSIONS, granted)
+            body["permissions"] = _both(wanted, granted)
         try:
             return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
         except HostInvalid as error:
             raise HostMissing("the App is not installed on this repository") from error
-
-
-class _Viewer(BaseModel):
-    class Person(BaseModel):
-        login: str
-        databaseId: int  # noqa: N815 - GraphQL's name
-
-    viewer: Person
 
 
 def code_url(api_url: str, repository: str) -> str:

@@ -64,7 +64,6 @@ class GitHubConversation:
     def reply(self, ref: PullRef, place: CommentPlace, comment_id: int, text: str) -> None:
         """Answer a comment once, where it stands; a button's answer goes to the conversation."""
         client = self._access.client(ref)
-        us = self._access.identity(ref).user_id
         talk = fetch_talk(client, ref)
         marker = self._marks.sign(ref, REPLY, str(comment_id), talk.head_sha)
         body = {"body": f"{clip(text, BODY - len(marker) - 2)}\n\n{marker}"}
@@ -75,7 +74,7 @@ class GitHubConversation:
 
         def find() -> shapes.Made | None:
             now = next(looks, None) or fetch_talk(client, ref)
-            return self._answered(ref, us, now, REPLY, str(comment_id))
+            return self._answered(ref, now, REPLY, str(comment_id))
 
         once(client.site, find, lambda: client.write(shapes.Made, "POST", path, body))
 
@@ -109,22 +108,19 @@ class GitHubConversation:
 
     def _say_fixed(self, client: Client, pull: PullRequest, said: Said) -> None:
         ref = pull.ref
-        us = self._access.identity(ref).user_id
         marker = self._marks.sign(ref, FIXED, said.fingerprint, pull.head_sha)
         body = {"body": f"This no longer holds as of {pull.head_sha}.\n\n{marker}"}
         path = f"{pull_path(ref)}/comments/{said.comment_id}/replies"
         once(
             client.site,
-            lambda: self._answered(ref, us, fetch_talk(client, ref), FIXED, said.fingerprint),
+            lambda: self._answered(ref, fetch_talk(client, ref), FIXED, said.fingerprint),
             lambda: client.write(shapes.Made, "POST", path, body),
         )
 
-    def _answered(
-        self, ref: PullRef, us: int, talk: Talk, kind: str, name: str
-    ) -> shapes.Made | None:
+    def _answered(self, ref: PullRef, talk: Talk, kind: str, name: str) -> shapes.Made | None:
         in_threads = (one for thread in talk.threads for one in thread.comments.nodes)
         for one in (*talk.comments, *in_threads):
-            if ours(one, us) and name in self._marks.read(ref, kind, one.body):
+            if ours(one, talk.us) and name in self._marks.read(ref, kind, one.body):
                 return shapes.Made(id=one.id)
         return None
 

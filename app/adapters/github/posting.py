@@ -28,7 +28,6 @@ from app.adapters.github.talk import (
     fetch_talk,
     ours,
 )
-from app.adapters.github.together import both
 from app.adapters.github.writing import insist, repeat
 from app.core.diff import Side
 from app.core.identity import Said
@@ -53,17 +52,13 @@ class GitHubReviews:
         self._just = just or JustRead.nothing(access.site.clock)
 
     def read_ahead(self, pull: PullRequest) -> None:
-        """Look for our check runs, and who we are, before either is asked for.
+        """Look for our check runs before they are asked for.
 
         What is refused is read in its turn. Raises HostUnavailable, HostLimited.
         """
         client, app_id = self._access.client(pull.ref), self._access.app_id
         with suppress(HostRefused, HostMissing, HostInvalid):
-            runs, _ = both(
-                lambda: checks.our_runs(client, app_id, pull.ref, pull.head_sha),
-                lambda: self._access.identity(pull.ref),
-            )
-            self._just.checks.keep(pull, runs)
+            self._just.checks.keep(pull, checks.our_runs(client, app_id, pull.ref, pull.head_sha))
 
     def open_check(self, pull: PullRequest, key: str) -> int | None:
         """Start our check run on the head, or find it; None when checks can't be written."""
@@ -82,12 +77,12 @@ class GitHubReviews:
         GitHub tells the pull's present head with it: whoever asks for the pull next need not ask
         GitHub, when it is still the same.
         """
-        ref, client = pull.ref, self._access.client(pull.ref)
-        talk, us = both(lambda: fetch_talk(client, ref), lambda: self._access.identity(ref).user_id)
+        ref = pull.ref
+        talk = fetch_talk(self._access.client(ref), ref)
         self._just.talks.keep(ref, talk)
         if talk.head_sha == pull.head_sha:
             self._just.pulls.keep(ref, replace(pull, open=talk.open))
-        return read_said(talk, us, self._marks, ref)
+        return read_said(talk, self._marks, ref)
 
     def post(self, pull: PullRequest, review: Review) -> Posted:
         """Post the review's body and comments exactly once. Raises HostError.
@@ -95,11 +90,10 @@ class GitHubReviews:
         What ``fetch_said`` saw in this process serves as the first look: nobody else writes our
         words meanwhile, since one review of a pull runs at a time.
         """
-        us = self._access.identity(pull.ref).user_id
         client = self._access.client(pull.ref)
         talk = self._just.talks.take(pull.ref) or fetch_talk(client, pull.ref)
         signed = sign_review(review, self._marks.signer(pull))
-        return _Posting(client, self._marks, us, pull, signed).run(talk)
+        return _Posting(client, self._marks, talk.us, pull, signed).run(talk)
 
 
 def sign_review(review: Review, sign: Callable[[str, str], str]) -> Review:
@@ -118,12 +112,12 @@ def sign_review(review: Review, sign: Callable[[str, str], str]) -> Review:
     )
 
 
-def read_said(talk: Talk, us: int, marks: Marks, ref: PullRef) -> tuple[Said, ...]:
+def read_said(talk: Talk, marks: Marks, ref: PullRef) -> tuple[Said, ...]:
     """Read our findings out of the threads. The summary is rewritten, so nothing rests on it."""
     return tuple(
-        _said(fingerprint, thread, us)
+        _said(fingerprint, thread, talk.us)
         for thread in talk.threads
-        for fingerprint in _fingerprints(thread, us, marks, ref)
+        for fingerprint in _fingerprints(thread, talk.us, marks, ref)
     )
 
 

@@ -70,9 +70,9 @@ class GitHubRecords:
         yield pull.head_sha
         if before is not None:
             yield before
-        us = self._access.identity(pull.ref).user_id
-        for one in reversed(fetch_talk(client, pull.ref).reviews):
-            signed = ours(one, us) and self._marks.read(pull.ref, REVIEW, one.body)
+        talk = fetch_talk(client, pull.ref)
+        for one in reversed(talk.reviews):
+            signed = ours(one, talk.us) and self._marks.read(pull.ref, REVIEW, one.body)
             if signed and one.commit is not None:
                 yield one.commit.oid
         rows = client.rows(shapes.Comparison.Commit, f"{pull_path(pull.ref)}/commits")

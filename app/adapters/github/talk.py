@@ -22,6 +22,7 @@ SIZES = (100, 25)
 """Rows asked for at once; a talk that GitHub can't gather in ten seconds is asked for in parts."""
 QUERY = """
 query ($owner: String!, $name: String!, $number: Int!, $size: Int!, $after: String) {
+  viewer { databaseId }
   repository(owner: $owner, name: $name) {
     databaseId
     pullRequest(number: $number) {
@@ -181,16 +182,24 @@ class RepositoryNode(BaseModel):
     pull: PullNode | None = Field(alias="pullRequest")
 
 
+class Viewer(BaseModel):
+    """Whose token asks: an App's is its bot's."""
+
+    id: int = Field(alias="databaseId")
+
+
 class Found(BaseModel):
     """What the query finds."""
 
+    viewer: Viewer
     repository: RepositoryNode | None
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A pull request as it stands now, with everything said on it."""
+    """A pull request as it stands now, with everything said on it; ``us`` is our account there."""
 
+    us: int
     head_sha: str
     open: bool
     locked: bool
@@ -209,8 +218,9 @@ def fetch_talk(client: Client, ref: PullRef) -> Talk:
 
 def _fetch(client: Client, ref: PullRef, size: int) -> Talk:
     talk: Talk | None = None
-    for page in _pages(client, ref, size):
+    for us, page in _pages(client, ref, size):
         talk = talk or Talk(
+            us=us,
             head_sha=page.head_sha,
             open=page.state == "OPEN",
             locked=page.locked,
@@ -233,16 +243,17 @@ def by_a_person(written: Written, us: int) -> bool:
     return not ours(written, us) and (written.author is None or written.author.kind != "Bot")
 
 
-def _pages(client: Client, ref: PullRef, size: int) -> Iterator[PullNode]:
+def _pages(client: Client, ref: PullRef, size: int) -> Iterator[tuple[int, PullNode]]:
     owner, _, name = ref.repository.partition("/")
     fixed = {"owner": owner, "name": name, "number": ref.number, "size": size}
     after: str | None = None
     for _ in range(MOST_PAGES):
         variables = {**fixed, "after": after}
-        found = client.graphql(Found, QUERY, variables).repository
+        answer = client.graphql(Found, QUERY, variables)
+        found = answer.repository
         if found is None or found.pull is None or found.id != ref.repository_id:
             raise HostMissing("the pull request is gone")
-        yield found.pull
+        yield answer.viewer.id, found.pull
         after = found.pull.threads.page.cursor
         if not found.pull.threads.page.more:
             return

@@ -41,14 +41,13 @@ class UnsignedReviews:
 
     def post(self, pull: PullRequest, review: Review) -> Posted:
         """Post what is new. Raises HostError."""
-        us = self.access.identity(pull.ref).user_id
         talk = fetch_talk(self.access.client(pull.ref), pull.ref)
         comments = {
             (thread.path, _bare(thread.comments.nodes[0].body))
             for thread in talk.threads
-            if thread.comments.nodes and ours(thread.comments.nodes[0], us)
+            if thread.comments.nodes and ours(thread.comments.nodes[0], talk.us)
         }
-        bodies = {_bare(one.body) for one in (*talk.reviews, *talk.comments) if ours(one, us)}
+        bodies = {_bare(one.body) for one in (*talk.reviews, *talk.comments) if ours(one, talk.us)}
         fresh = tuple(
             one for one in review.comments if (one.anchor.path, _bare(one.body)) not in comments
         )

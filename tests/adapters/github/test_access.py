@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from app.adapters.github.access import GitHubToken, code_url, read_private_key
 from app.adapters.github.reading import GitHubPulls
+from app.adapters.github.repair import GitHubRepair
+from app.adapters.github.talk import fetch_talk
 from app.errors import HostMissing, HostRefused, SettingsError
 from tests.adapters.github.conftest import Scene
 
@@ -194,11 +196,26 @@ def test_a_wrong_key_is_refused_in_one_call(scene: Scene) -> None:
     assert len(scene.github.calls) == 1
 
 
-def test_we_are_our_bot(scene: Scene) -> None:
+def test_what_is_said_comes_with_who_we_are(scene: Scene) -> None:
+    assert fetch_talk(scene.access().client(scene.ref), scene.ref).us == scene.app.bot.id
+
+
+def test_a_token_serves_one_job_and_the_installation_s_pace_all_of_them(scene: Scene) -> None:
     access = scene.access()
-    assert access.identity(scene.ref).user_id == scene.app.bot.id
-    assert access.identity(scene.ref).login == "postil[bot]"
-    assert len(scene.github.called("GET", "/users/")) == 1
+    jobs = [access.for_one_job() for _ in range(2)]
+    for _ in range(2):
+        for job in jobs:
+            GitHubPulls(job).fetch_pull(scene.ref)
+    assert len(scene.github.called("POST", "/access_tokens$")) == 2
+    assert jobs[0].token(scene.ref) != jobs[1].token(scene.ref)
+    assert len({id(job.client(scene.ref).quota) for job in jobs}) == 1
+
+
+def test_a_token_for_all_repositories_only_reads(scene: Scene) -> None:
+    changed = GitHubRepair(scene.access()).changed_pulls(scene.installation.id, 0)
+    assert [one.pull.ref for one in changed] == [scene.ref]
+    (minted,) = scene.github.called("POST", "/access_tokens$")
+    assert json.loads(minted.body) == {"permissions": {"pull_requests": "read"}}
 
 
 def _token(scene: Scene, value: str) -> GitHubToken:
@@ -209,13 +226,13 @@ def test_a_person_s_token_finds_a_pull_by_name_and_knows_whose_it_is(scene: Scen
     access = _token(scene, scene.github.user_token(scene.alice).value)
     ref = access.find_pull("acme/shop", 1)
     assert ref.repository_id == scene.repository.id
-    assert access.identity(ref).user_id == scene.alice.id
+    assert fetch_talk(access.client(ref), ref).us == scene.alice.id
     assert GitHubPulls(access).fetch_pull(ref).title == "Rewrite it"
 
 
-def test_a_job_s_token_asks_who_it_is_by_graphql(scene: Scene) -> None:
+def test_a_job_s_token_is_the_app_s(scene: Scene) -> None:
     access = _token(scene, scene.github.mint(scene.installation).value)
-    assert access.identity(scene.ref).user_id == scene.app.bot.id
+    assert fetch_talk(access.client(scene.ref), scene.ref).us == scene.app.bot.id
 
 
 @pytest.mark.parametrize(

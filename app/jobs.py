@@ -70,6 +70,7 @@ from app.errors import (
     HostMissing,
     HostRefused,
     PostilError,
+    SettingsError,
     UserError,
 )
 
@@ -212,6 +213,10 @@ class JobStore(Protocol):
         """Forget old answers and runs."""
         ...
 
+    def try_writing(self) -> None:
+        """Make sure that there is room for a row. Raises SettingsError."""
+        ...
+
     def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
         ...
@@ -247,6 +252,7 @@ class Desk:
         self._client: DBOSClient | None = None
         self._waiting: deque[_Slot] = deque()
         self._rush_until = 0.0
+        self._refused = False
         self._turn = threading.Lock()
 
     def open(self) -> None:
@@ -295,6 +301,17 @@ class Desk:
         """Tell whether deliveries come faster than one after the other."""
         return self._clock() < self._rush_until
 
+    @property
+    def records(self) -> bool:
+        """Tell whether deliveries can be recorded: tried anew since the last one was not."""
+        if self._refused:
+            try:
+                self._store.try_writing()
+            except SettingsError:
+                return False
+            self._refused = False
+        return True
+
     def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
         return self._store.count_jobs()
@@ -333,12 +350,14 @@ class Desk:
                 with self._store.begin() as connection:
                     outcomes = [self._receive(connection, slot.delivery) for slot in slots]
             except OperationalError as error:
+                self._refused = True
                 log.warning("could not record deliveries", extra={"reason": str(error.orig)})
                 if not any(word in str(error.orig) for word in ("locked", "deadlock")):
                     return
             else:
                 for slot, outcome in zip(slots, outcomes, strict=True):
                     slot.outcome = outcome
+                self._refused = False
                 return
 
     def arm(self, request: ReviewRequest) -> Verdict:

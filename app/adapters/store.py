@@ -30,6 +30,8 @@ KEYS_PER_QUERY: Final = 500
 BUSY_TIMEOUT_MS: Final = 2500
 """Three tries of this stay below the 10 seconds GitHub waits for an answer."""
 MAX_WORKERS: Final = 64
+TRIAL_LENGTH: Final = 16_384
+"""Longer than the request of a delivery, with the longest title."""
 SCHEMA_LOCK: Final = 7_052_001
 WORKER_LOCK: Final = 7_052_002
 
@@ -173,11 +175,12 @@ class Store:
             tables.create_all(connection)
 
     def try_writing(self) -> None:
-        """Make sure that rows can be changed, without changing one. Raises SettingsError."""
-        nothing = sa.update(_meta).where(sa.false()).values(version=SCHEMA_VERSION)
+        """Make sure that there is room for a row, which does not stay. Raises SettingsError."""
+        row = {"key": "trial", "text": "x" * TRIAL_LENGTH, "kept_at": 0.0}
         try:
             with self.begin() as connection:
-                connection.execute(nothing)
+                connection.execute(self._upserts[_answers], row)
+                connection.execute(sa.delete(_answers).where(_answers.c.key == row["key"]))
         except DatabaseError as error:
             where = self.engine.url.render_as_string(hide_password=True)
             raise SettingsError(f"the database {where} can't be written to: {error.orig}") from None

@@ -112,6 +112,8 @@ class Office:
     def troubles(self, *, works: bool) -> list[str]:
         """Name what keeps the server from doing its work."""
         found = [] if self._store.ping() else ["the database does not answer"]
+        if not self._jobs.desk.records:
+            found.append("deliveries can't be recorded")
         if works and not self._jobs.alive:
             found.append("the worker has stopped")
         return found

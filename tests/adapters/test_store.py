@@ -184,5 +184,16 @@ def test_a_database_that_does_not_answer_is_refused_without_its_password(tmp_pat
     engine.dispose()
 
 
+def test_a_trial_of_writing_leaves_nothing_and_tells_of_a_full_disk(store: Store) -> None:
+    store.try_writing()
+    assert store.drop_traces(time.time()) == 0
+    with store.engine.connect() as connection:
+        connection.execute(sa.text("VACUUM"))
+        pages = connection.execute(sa.text("PRAGMA page_count")).scalar_one()
+        connection.execute(sa.text(f"PRAGMA max_page_count={pages}"))
+    with pytest.raises(SettingsError, match="full"):
+        store.try_writing()
+
+
 def test_a_database_that_answers_is_known_to(store: Store) -> None:
     assert store.ping()

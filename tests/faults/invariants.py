@@ -86,6 +86,12 @@ def jobs(world: World) -> list[Job]:
     return [Job(*row) for row in query(world, JOBS)]
 
 
+def reviews(world: World, pull: Pull) -> list[Job]:
+    """Return the jobs that review a pull request."""
+    mine = ("review", pull.repository.id, pull.number)
+    return [job for job in jobs(world) if (job.kind, job.repository_id, job.number) == mine]
+
+
 def records(world: World, key: str) -> list[dict[str, Any]]:
     """Return the records of a job's finished runs, oldest first."""
     rows = query(world, "SELECT run_id, record FROM postil_runs ORDER BY kept_at")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from app.bootstrap.server import Office
 from app.core.job import Job, JobKind, RunResult
 from app.jobs import Desk
 from sandbox.github import Pull
@@ -39,11 +46,22 @@ from tests.faults.calls import (
     check_calls,
     often,
 )
-from tests.faults.invariants import check_invariants
+from tests.faults.invariants import check_invariants, query, reviews
 from tests.faults.world import LIMIT_S, World, fault
 
 HEARD_OFTEN = 120
 ATTEMPTS = 5
+TABLES = ("postil_deliveries", "postil_jobs", "postil_pulls", "workflow_status")
+PAGE = "\N{GRINNING FACE}" * 1024
+"""A title of four thousand bytes."""
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+"""What another process does until nobody listens to it any more."""
 LATER = 700.0
 """After so long the repair comes round again."""
 
@@ -54,33 +72,198 @@ def check_reviewed(pull: Pull) -> None:
     assert check(pull).conclusion == "success"
 
 
+def wait_for_the_log(world: World, words: str) -> None:
+    log = world.stage.folder / "server.log"
+    until(lambda: words in log.read_text(), LIMIT_S, lambda: "nobody noticed", 0.05)
+
+
 def wait_for_the_model(world: World, text: str) -> None:
     until(lambda: bool(world.stage.asked(text)), LIMIT_S, lambda: "it was never asked", 0.005)
 
 
+@dataclass(slots=True)
+class Disk:
+    """The disk of a server's database; ``pages`` is how many it holds, 0 for any number."""
+
+    world: World
+    engine: sa.Engine
+    pages: int = 0
+
+    def __post_init__(self) -> None:
+        sa.event.listen(self.engine, "checkout", self._limit)
+
+    def fill(self) -> None:
+        ((self.pages,),) = query(self.world, "PRAGMA page_count")
+
+    def empty(self) -> None:
+        self.pages = 0
+
+    def _limit(self, connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={self.pages or 2**30}")
+
+
 @fault("The disk is full when the model answers", "nothing is said until there is room again")
 def test_a_disk_that_is_full_for_a_while(world: World) -> None:
-    full = [0]
     with world.living() as office:
-
-        @sa.event.listens_for(office._store.engine, "checkout")
-        def _limit(connection: sqlite3.Connection, *_: object) -> None:
-            connection.execute(f"PRAGMA max_page_count={full[0] or 2**30}")
-
+        disk = Disk(world, office._store.engine)
         world.stage.acts["full.py"] = Act(delay=0.5)
         pull = world.stage.open_pull(world.create_repository("acme/full"))
         wait_for_the_model(world, "full.py")
-        with closing(sqlite3.connect(world.database)) as connection:
-            full[0] = connection.execute("PRAGMA page_count").fetchone()[0]
-        log = world.stage.folder / "server.log"
-        until(lambda: "is full" in log.read_text(), LIMIT_S, lambda: "nobody noticed", 0.05)
+        disk.fill()
+        wait_for_the_log(world, "is full")
         assert pull.reviews == []
-        full[0] = 0
+        disk.empty()
         world.wait_until_done()
     check_reviewed(pull)
     # how often it is tried depends on whom it hits
     check_calls(world, pull.repository, PLAIN, may=often(AGAIN + TALK + LIST, ATTEMPTS))
     check_invariants(world, asked_again=2, restarts=1)
+
+
+def status(world: World, path: str) -> int:
+    """Return how the server answers at a path."""
+    address = (world.stage.app.webhook_url or "").removesuffix("webhook")
+    try:
+        with urlopen(f"{address}{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - loopback
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+@contextmanager
+def living(world: World) -> Iterator[Office]:
+    """Let a server live whose first repair has come and gone."""
+    with world.living() as office:
+        office._jobs.tend()
+        world.wait_until_done()
+        yield office
+
+
+def counted(world: World) -> dict[str, int]:
+    """Count the rows that a delivery leaves."""
+    return {table: query(world, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}  # noqa: S608 - names of ours
+
+
+def untold_pull(world: World, name: str) -> Pull:
+    """Open a pull request that GitHub tells nobody of; its title takes a page of the database."""
+    repository = world.create_repository(f"acme/{name}")
+    with world.github.quietly():
+        pull = world.stage.open_pull(repository)
+        pull.edit(pull.author, title=PAGE)
+    return pull
+
+
+@fault(
+    "The disk is full when a delivery comes",
+    "503, nothing half-written, and it is not ready until there is room; then it is reviewed once",
+)
+def test_a_disk_that_is_full_when_a_delivery_comes(world: World) -> None:
+    with living(world) as office:
+        pull = untold_pull(world, "unrecorded")
+        disk = Disk(world, office._store.engine)
+        before = counted(world)
+        disk.fill()
+        sent = world.github.deliver("pull_request", world.stage.payload(pull, "opened"))
+        assert sent.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert sent.response_headers["retry-after"] == "60"
+        assert counted(world) == before
+        assert status(world, "healthz") == HTTPStatus.OK
+        assert {status(world, "readyz") for _ in range(2)} == {HTTPStatus.SERVICE_UNAVAILABLE}
+        disk.empty()
+        assert status(world, "readyz") == HTTPStatus.OK
+        world.github.redeliver(sent)
+        world.wait_until_done()
+    check_reviewed(pull)
+    check_calls(world, pull.repository, PLAIN)
+    check_invariants(world, restarts=1)
+
+
+@contextmanager
+def another_process_writes(world: World) -> Iterator[None]:
+    """Let another process hold the database's write lock."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(world.database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield
+
+
+@fault(
+    "Another process holds the database for longer than one try to record a delivery waits",
+    "the delivery is accepted at the next, and reviewed once",
+)
+def test_a_database_that_is_held_for_a_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.adapters.store.BUSY_TIMEOUT_MS", 1000)
+    with living(world), ThreadPoolExecutor(1) as pool:
+        pull = untold_pull(world, "awaited")
+        with another_process_writes(world):
+            payload = world.stage.payload(pull, "opened")
+            sending = pool.submit(world.github.deliver, "pull_request", payload)
+            wait_for_the_log(world, "could not record deliveries")
+        assert sending.result().status_code == HTTPStatus.ACCEPTED
+        world.wait_until_done()
+    check_reviewed(pull)
+    check_calls(world, pull.repository, PLAIN)
+    check_invariants(world, restarts=1)
+
+
+@fault(
+    "Another process holds the database for longer than GitHub waits for an answer",
+    "503, nothing half-written; the delivery is sent again and reviewed once",
+)
+def test_a_database_that_is_held_too_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.adapters.store.BUSY_TIMEOUT_MS", 50)
+    with living(world):
+        pull = untold_pull(world, "refused")
+        before = counted(world)
+        with another_process_writes(world):
+            sent = world.github.deliver("pull_request", world.stage.payload(pull, "opened"))
+            assert sent.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            assert status(world, "readyz") == HTTPStatus.SERVICE_UNAVAILABLE
+        assert counted(world) == before
+        world.github.redeliver(sent)
+        world.wait_until_done()
+    check_reviewed(pull)
+    check_calls(world, pull.repository, PLAIN)
+    check_invariants(world, restarts=1)
+
+
+@fault(
+    "Deliveries are recorded while reviews go on",
+    "each transaction has the write lock from its first moment, and none fails",
+)
+def test_many_that_write_at_once(world: World) -> None:
+    begun: list[str] = []
+
+    def listen(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(begun.append)
+
+    sa.event.listen(sa.pool.Pool, "connect", listen)
+    try:
+        with living(world):
+            pulls = [
+                world.stage.open_pull(world.create_repository(f"acme/writing-{n}"))
+                for n in range(4)
+            ]
+            payloads = [world.stage.payload(pull, "opened") for pull in pulls]
+            with ThreadPoolExecutor(8) as pool:
+                sent = list(pool.map(partial(world.github.deliver, "pull_request"), payloads * 10))
+            world.wait_until_done()
+    finally:
+        sa.event.remove(sa.pool.Pool, "connect", listen)
+    assert {one.status_code for one in sent} == {HTTPStatus.ACCEPTED}
+    assert {text for text in begun if text.startswith("BEGIN")} == {"BEGIN IMMEDIATE"}
+    assert "is locked" not in (world.stage.folder / "server.log").read_text()
+    for pull in pulls:
+        check_reviewed(pull)
+        check_calls(world, pull.repository, PLAIN)
+    check_invariants(world, restarts=1)
 
 
 @fault(
@@ -217,22 +400,28 @@ def test_a_clock_that_is_put_back(house: World) -> None:
     check_calls(house, pull.repository, PLAIN + often(TALK, 4) + REVIEW)
 
 
-@fault("An old push is heard of after a newer one", "the newest head is reviewed, and no other")
+@fault(
+    "A pull request and an old push are heard of after a newer push",
+    "the newest head is reviewed, and no other: that is superseded",
+)
 def test_webhooks_out_of_order(house: World) -> None:
     repository = house.create_repository("acme/disorder")
     with house.github.quietly():
         pull = house.stage.open_pull(repository)
-    old, first = house.stage.payload(pull, "opened"), pull.head_sha
+    first = pull.head_sha
+    old = [house.stage.payload(pull, action) for action in ("opened", "synchronize")]
     with house.github.quietly():
         pull.push({"disorder.py": b"# Means.\n" + NEW})
     late = house.stage.payload(pull, "synchronize")
-    for payload in (late, old):
+    for payload in (late, *old):
         assert house.github.deliver("pull_request", payload).status_code == 202
         house.wait_until_done()
     assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
     assert checks(pull, first) == []
     assert check(pull).conclusion == "success"
-    check_calls(house, repository, PLAIN + PULL + LOOK + often(TOKEN, 2))
+    ends = {one.head_sha: one.state for one in reviews(house, pull)}
+    assert ends == {first: "superseded", pull.head_sha: "done"}
+    check_calls(house, repository, PLAIN + often(PULL + LOOK + often(TOKEN, 2), 2))
 
 
 @fault("A delivery whose job has failed is sent again", "its job runs again")

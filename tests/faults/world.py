@@ -209,6 +209,7 @@ class World:
                 accept=running.desk.accept,
                 secrets=[secret.encode() for secret in settings.webhook_secrets],
                 version="0",
+                troubles=lambda: office.troubles(works=True),
                 app_id=settings.github_app_id,
             )
             port = urlsplit(stage.app.webhook_url or "").port or 0

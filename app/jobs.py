@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -77,7 +78,7 @@ from app.errors import (
 log = logging.getLogger(__name__)
 
 APPLICATION: Final = "postil"
-WORKFLOWS_VERSION: Final = "2"
+WORKFLOWS_VERSION: Final = "3"
 """Goes up when a change of the code could not continue a workflow that an older one began."""
 
 REVIEWS: Final = "reviews"
@@ -128,13 +129,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things wait, in seconds, and how many run at once on one worker."""
+    """How long things wait, in seconds, and how many run at once on one worker.
+
+    ``late`` is how much longer than GitHub asked: clocks differ, and not all are to come at once.
+    """
 
     quiet: float = 5.0
     quiet_most: float = 60.0
     deadline: float = 900.0
     retries: tuple[float, ...] = (10.0, 30.0, 90.0, 270.0)
     patience: float = DAY
+    late: tuple[float, float] = (1.0, 10.0)
     repair: float = 600.0
     tend: float = 15.0
     grace: float = 15.0
@@ -723,6 +728,18 @@ class Desk:
         log.error("a job is dead", extra={"job": job.key, "reason": reason})
         return JobState.DEAD
 
+    def has_moved(self, job: Job) -> bool:
+        """Tell whether its repository was renamed or transferred since this try began."""
+        with self._store.begin() as connection:
+            fresh = self._current(connection, job.key, job.tries)
+            return fresh is not None and fresh.payload != job.payload
+
+    def cancel_all(self, job: Job) -> str:
+        """End every job of the installation of this one: the App may do nothing there any more."""
+        with self._store.begin() as connection:
+            self._drop(connection, InstallationGone(job.installation_id or 0))
+        return JobState.CANCELLED
+
     def renew(self, job: Job) -> None:
         """Begin a job anew whose workflow none of these workers can run."""
         with self._store.begin() as connection:
@@ -868,10 +885,9 @@ class Jobs:
             self.desk.interrupt(job)
             raise
         except (HostLimited, Postponed) as error:
-            why = error.why if isinstance(error, Postponed) else "waits for GitHub's rate limit"
-            return self.desk.postpone(job, error.retry_after, why)
+            return self._wait(job, error)
         except FINAL as error:
-            return self.desk.give_up(job, error.message)
+            return self._end(job, error)
         except Exception as error:
             log.exception("a job failed", extra={"job": key, "attempt": job.attempts})
             reason = error.message if isinstance(error, PostilError) else type(error).__name__
@@ -880,6 +896,20 @@ class Jobs:
         settled = self.desk.settle(job, result)
         self._at("after_done")
         return settled
+
+    def _wait(self, job: Job, error: HostLimited | Postponed) -> str:
+        if isinstance(error, Postponed):
+            return self.desk.postpone(job, error.retry_after, error.why)
+        late = random.uniform(*self._pace.late)  # noqa: S311 - spreads retries
+        return self.desk.postpone(job, error.retry_after + late, "waits for GitHub's rate limit")
+
+    def _end(self, job: Job, error: PostilError) -> str:
+        """End what no repetition mends, unless it was asked of a place that has moved since."""
+        if error.data.get("removed") and job.kind is not JobKind.CLOSE:
+            return self.desk.cancel_all(job)
+        if self.desk.has_moved(job):
+            return self.desk.try_again(job, error.message)
+        return self.desk.give_up(job, error.message)
 
     def _let_deliveries_pass(self) -> None:
         """Begin nothing that computes while many wait to be answered, within ten seconds each."""

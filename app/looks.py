@@ -88,7 +88,7 @@ class Questions:
     info: ModelInfo
     common: Common
     policy: Policy
-    slices: Mapping[str, Slice]
+    slices: Mapping[str, Slice] = field(default_factory=dict)
     focus: str = ""
     hints: tuple[Finding, ...] = ()
     role: Role = Role.MAIN
@@ -218,11 +218,13 @@ class Looks:
     ledger: Ledger
     purse: Purse
     progress: Progress
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[Chunk, ...] = ()
     twice: bool = False
     """Whether every chunk is looked at once more, in another part and order."""
     estimate: Estimate = Estimate(0, 0, 0, None)  # noqa: RUF009 - frozen
     brief: str = ""
+    briefed: bool = False
+    """Whether a brief was asked for, whatever came of it."""
     findings: list[Finding] = field(default_factory=list)
     usage: Usage = Usage()
     faults: list[Fault] = field(default_factory=list)
@@ -241,6 +243,7 @@ class Looks:
 
     def ask_brief(self, description: str) -> None:
         """Ask for a brief of the whole change, to stand at the head of every further prompt."""
+        self.briefed = True
         wanted = {UnitState.PLANNED, UnitState.REVIEWED}
         units = [row.unit for row in self.ledger.rows if row.state in wanted]
         prompt = self.questions.brief(units, description)

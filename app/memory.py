@@ -18,6 +18,7 @@ from app.core.memory import (
     read_findings,
     read_judged,
     share_findings,
+    terms_key,
     unit_key,
     write_findings,
     write_judged,
@@ -34,9 +35,11 @@ class Memory:
 
     ``keys`` name the ``units`` by id; units without a key are not remembered. ``found`` is what
     was kept of them, by the same ids. ``full`` takes nothing from it, and keeps everything anew.
+    ``terms`` are those under which anything is kept.
     """
 
     traces: Traces
+    terms: str = ""
     units: tuple[Unit, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
@@ -61,7 +64,8 @@ class Memory:
         wanted = {*ids} - self.found.keys()
         units = [unit for unit in self.units if unit.id in wanted]
         shared = share_findings(findings, units)
-        self._save({self.keys[unit.id]: write_findings(unit, shared[unit.id]) for unit in units})
+        texts = {self.keys[unit.id]: write_findings(unit, shared[unit.id]) for unit in units}
+        self._save({terms_key(self.terms): "true", **texts} if texts else texts)
 
     def recall_judged(self, claims: Sequence[Weighed]) -> tuple[Weighed | Dropped | None, ...]:
         """Look up what doubts left of each finding."""
@@ -111,4 +115,9 @@ def open_memory(
             asked[rules] = f"{info.provider}/{info.name} {terms} {prompt.key}"
         around = questions.slices.get(unit.id, Slice())
         keys[unit.id] = unit_key(unit, around, asked[rules], hints.get(unit.path, ()))
-    return Memory(traces, tuple(units), keys, full=full).recall()
+    return Memory(traces, terms, tuple(units), keys, full=full).recall()
+
+
+def remembers(traces: Traces, terms: str) -> bool:
+    """Tell whether anything was ever kept on these terms."""
+    return traces.load_answers([terms_key(terms)]) != (None,)

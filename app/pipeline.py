@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from app.core.anchors import Placed, place_on_diff
-from app.core.chunks import Chunk, CountTokens
+from app.core.chunks import Chunk, CountTokens, render_unit
 from app.core.diff import ChangeKind, Diff, FileDiff, commentable, parse_diff
 from app.core.evidence import Dropped, Rung, Weighed, Witnesses, weigh
 from app.core.findings import Finding, Severity
@@ -59,7 +60,7 @@ from app.core.texts import (
 )
 from app.doubts import Library, mend, refute
 from app.looks import Looks, Progress, Questions
-from app.memory import Memory, open_memory
+from app.memory import Memory, open_memory, remembers
 from app.ports import (
     Analyzers,
     AnalyzersReport,
@@ -159,6 +160,25 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
+class Agenda:
+    """What a model is to be asked about, and what is known without it."""
+
+    report: AnalyzersReport
+    known: tuple[Finding, ...]
+    slices: Mapping[str, Slice]
+    memory: Memory
+    chunks: tuple[Chunk, ...]
+    too_large: tuple[Unit, ...]
+
+    def put_before(self, looks: Looks) -> None:
+        """Tell those who look what there is to look at."""
+        looks.questions = replace(looks.questions, slices=self.slices, hints=self.known)
+        ledger = looks.ledger.mark(self.memory.found, UnitState.REVIEWED, ALREADY_REVIEWED)
+        looks.ledger = ledger.mark(ids(self.too_large), UnitState.TOO_LARGE, TOO_LARGE)
+        looks.chunks = self.chunks
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Where pull requests live: what reads them and what writes to them."""
 
@@ -244,26 +264,28 @@ class Reviewer:
         ledger = open_ledger(shown, policy, generated=generated_paths(change, shown), cut=cut)
         sources = read_sources(change, diff, ledger)
         texts = read_texts(sources, diff)
-        with ThreadPoolExecutor(1) as beside:  # analyzers are programs: this one can go on
-            context = copy_context()
-            analyzed = beside.submit(context.run, self._analyze, wishes, sources)
-            slices = self._slice(change, wishes, ledger, texts)
-            report = analyzed.result()
-        unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
-        known = (*planted, *(masked(finding) for finding in report.findings))
         effort = wishes.effort or policy.effort
         wishes = replace(wishes, effort=effort)
-        looks, memory = self._prepare(change, policy, wishes, run_id, ledger, slices, known)
+        looks = self._open_looks(change, policy, wishes, run_id, ledger)
+        early = self._is_new_and_long(looks, change, wishes)
+        arrange = partial(self._arrange, change, wishes, looks.questions, looks.ledger.planned)
+        with ThreadPoolExecutor(1) as beside:  # a model takes its time
+            arranged = beside.submit(copy_context().run, arrange, sources, texts, planted)
+            if early:
+                self._ask_brief(looks, change)
+            agenda = arranged.result()
+        agenda.put_before(looks)
+        unread = () if wishes.plan_only else note_unread(sources, diff, ledger)
         if wishes.plan_only or wishes.no_model:
             looks.plan()
         else:
             self._look(looks, change)
-        memory.keep(looks.fully_read, looks.findings)
-        placed = place_on_diff((*known, *memory.findings, *looks.findings), shown)
+        agenda.memory.keep(looks.fully_read, looks.findings)
+        placed = place_on_diff((*agenda.known, *agenda.memory.findings, *looks.findings), shown)
         clusters = cluster([one for one in placed if concerns_change(one, shown)])
         weighed, dropped = weigh(clusters, witnesses_of(change, texts))
         identified = identify(weighed, shown)
-        kept, refuted = self._doubt(looks, memory, identified, effort, change, texts)
+        kept, refuted = self._doubt(looks, agenda.memory, identified, effort, change, texts)
         trusted, below = self._trusted(kept)
         asked = None if wishes.no_model or self.model is None else looks.questions.info
         trust = (
@@ -291,11 +313,11 @@ class Reviewer:
                 *policy.notes,
                 *notes_of(shown, ledger),
                 *unread,
-                *report.notes,
+                *agenda.report.notes,
                 *looks.notes,
                 *trust,
             ),
-            reused=len(memory.found),
+            reused=len(agenda.memory.found),
             fail_on=wishes.gate.fail_on if wishes.gate else policy.fail_on,
             planned=wishes.plan_only,
             interrupted=looks.interrupted,
@@ -314,78 +336,105 @@ class Reviewer:
         self.progress("analyzers", 1, 1)
         return report
 
-    def _slice(
-        self, change: Change, wishes: Wishes, ledger: Ledger, texts: Texts
-    ) -> Mapping[str, Slice]:
+    def _slice(self, change: Change, units: Sequence[Unit], texts: Texts) -> Mapping[str, Slice]:
         """Select the code to show beside each unit that a model is to look at."""
-        units = () if wishes.no_model else ledger.planned
         sites = find_call_sites(change, units, texts)
         return select_slices(units, texts.head, texts.base, SLICE_TOKENS, self.count, sites)
 
-    def _prepare(
-        self,
-        change: Change,
-        policy: Policy,
-        wishes: Wishes,
-        run_id: str,
-        ledger: Ledger,
-        slices: Mapping[str, Slice],
-        known: tuple[Finding, ...],
-    ) -> tuple[Looks, Memory]:
-        """Cut what is to be asked about into chunks, and price asking about all of them."""
+    def _open_looks(
+        self, change: Change, policy: Policy, wishes: Wishes, run_id: str, ledger: Ledger
+    ) -> Looks:
+        """Say who is asked, in which words and for how much; about what is arranged later."""
         effort = wishes.effort
         role = Role.FAST if effort is Effort.QUICK else Role.MAIN
         doubter = Role.VERIFY if effort is Effort.DEEP else role
         info, doubting = self._info.of(role), self._info.of(doubter)
         if wishes.no_model:
             ledger = ledger.mark(ids(ledger.planned), UnitState.WAIVED, NO_MODEL_WISHED)
-        units = ledger.planned
         questions = Questions(
             templates=self.templates,
             count=self.count,
             seed=f"{self.secret}:{run_id}",
             info=info,
             common=Common(
-                guidelines=read_project_guidelines(change, units),
+                guidelines=read_project_guidelines(change, ledger.planned),
                 instructions=show(policy.instructions),
                 title=show(change.pull.title) if change.pull else "",
             ),
             policy=policy,
-            slices=slices,
             focus=show(wishes.focus),
-            hints=known,
             role=role,
             doubter=doubter,
         )
-        memory = Memory(self.traces)
-        if self.model is not None and not wishes.plan_only:
-            terms = f"{place_of(change.pull)} {effort}"
-            memory = open_memory(self.traces, questions, units, terms, full=wishes.full)
-        ledger = ledger.mark(memory.found, UnitState.REVIEWED, ALREADY_REVIEWED)
-        chunks, too_large = questions.split(ledger.planned, questions.budget)
         caps = (policy.per_review_usd, wishes.max_cost_usd)
         cap = min((cap for cap in caps if cap is not None), default=None)
         purse = Purse(info.rates, cap, others={doubter: doubting.rates})
-        looks = Looks(
+        return Looks(
             model=self.model,
             questions=questions,
-            ledger=ledger.mark(ids(too_large), UnitState.TOO_LARGE, TOO_LARGE),
+            ledger=ledger,
             purse=purse,
             progress=self.progress,
-            chunks=tuple(sorted(chunks, key=risk, reverse=True)),
             twice=effort is Effort.DEEP,
             remarks=[] if purse.enforceable else [f"{UNPRICED} {info.provider}/{info.name}"],
         )
-        return looks, memory
+
+    def _is_new_and_long(self, looks: Looks, change: Change, wishes: Wishes) -> bool:
+        """Tell whether there is much to ask about, as is known before it is looked at."""
+        questions, left = looks.questions, looks.questions.budget
+        if self.model is None or wishes.plan_only:
+            return False
+        for unit in looks.ledger.planned:
+            left -= questions.count(render_unit(unit))
+            if left < 0:  # and it takes more than one chunk
+                return wishes.full or not remembers(self.traces, terms_of(change, wishes))
+        return False
+
+    def _ask_brief(self, looks: Looks, change: Change) -> None:
+        """Ask what the change is about, unless it was asked or nothing rests on the answer."""
+        trusted = self.model is not None and Rung(self.model.info.min_rung) is Rung.E0
+        if trusted and not looks.briefed:
+            looks.ask_brief(show(visible_text(change.pull.body)) if change.pull else "")
+
+    def _arrange(
+        self,
+        change: Change,
+        wishes: Wishes,
+        questions: Questions,
+        units: Sequence[Unit],
+        sources: Sequence[SourceFile],
+        texts: Texts,
+        planted: Sequence[Finding],
+    ) -> Agenda:
+        """Find what is shown beside each unit and what is known of it; cut the rest in chunks."""
+        with ThreadPoolExecutor(1) as beside:  # analyzers are programs: this one can go on
+            analyzed = beside.submit(copy_context().run, self._analyze, wishes, sources)
+            slices = self._slice(change, units, texts)
+            report = analyzed.result()
+        known = (*planted, *(masked(finding) for finding in report.findings))
+        questions = replace(questions, slices=slices, hints=known)
+        memory = Memory(self.traces)
+        if self.model is not None and not wishes.plan_only:
+            terms = terms_of(change, wishes)
+            memory = open_memory(self.traces, questions, units, terms, full=wishes.full)
+        left = [unit for unit in units if unit.id not in memory.found]
+        chunks, too_large = questions.split(left, questions.budget)
+        return Agenda(
+            report=report,
+            known=known,
+            slices=slices,
+            memory=memory,
+            chunks=tuple(sorted(chunks, key=risk, reverse=True)),
+            too_large=too_large,
+        )
 
     def _look(self, looks: Looks, change: Change) -> None:
         if self.model is None:
             looks.plan()
             looks.give_up(FaultKind.NO_MODEL, self.missing_model)
             return
-        trusted = Rung(self.model.info.min_rung) is Rung.E0
-        if len(looks.chunks) > 1 and trusted:
-            looks.ask_brief(show(visible_text(change.pull.body)) if change.pull else "")
+        if len(looks.chunks) > 1:
+            self._ask_brief(looks, change)
         looks.ask_reviews()
 
     def _doubt(
@@ -626,9 +675,14 @@ def is_loud(one: Weighed) -> bool:
     return one.placed.finding.by_model and one.severity.rank >= Severity.MAJOR.rank
 
 
-def place_of(pull: PullRequest | None) -> str:
-    """Name a pull request by numbers, which no renaming changes; a change without one by none."""
-    return f"{pull.ref.repository_id}#{pull.ref.number}" if pull else "-"
+def terms_of(change: Change, wishes: Wishes) -> str:
+    """Say on which terms answers are kept.
+
+    They name a pull request by numbers, which no renaming changes; a change without one by none.
+    """
+    pull = change.pull
+    place = f"{pull.ref.repository_id}#{pull.ref.number}" if pull else "-"
+    return f"{place} {wishes.effort}"
 
 
 def ids(units: Sequence[Unit]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from threading import Event
 
 import pytest
 
@@ -30,6 +31,7 @@ from app.pipeline import (
     Wishes,
     read_policy,
 )
+from app.ports import AnalyzersReport, SourceFile
 from sandbox.models import Planted
 from tests.fakes import (
     BASE,
@@ -481,6 +483,46 @@ def test_a_change_of_several_chunks_is_summed_up_first() -> None:
     assert town.tasks[:3] == ["brief", "review", "review"]
     assert result.brief == "A change, summed up by a stand-in."
     assert all(result.brief in one.messages[1].content for one in town.asked[1:3])
+
+
+@dataclass(slots=True)
+class PatientAnalyzers(FakeAnalyzers):
+    """Finds nothing before something else has happened."""
+
+    awaited: Event = field(default_factory=Event)
+
+    def run(self, files: Sequence[SourceFile]) -> AnalyzersReport:
+        assert self.awaited.wait(30)
+        return FakeAnalyzers.run(self, files)
+
+
+def test_what_a_long_change_is_about_is_asked_while_the_analyzers_run() -> None:
+    base, head = large("one", "two")
+    analyzers = PatientAnalyzers()
+    reply = say(Planted(FINDS))
+
+    def answer(prompt: Prompt) -> Reply:
+        analyzers.awaited.set()
+        return reply(prompt)
+
+    town = Town(base=base, head=head, model=FakeModel(answer), analyzers=analyzers)
+    assert town.review().brief == "A change, summed up by a stand-in."
+    assert town.tasks[:3] == ["brief", "review", "review"]
+
+
+def test_a_long_change_of_which_one_part_is_left_needs_no_brief() -> None:
+    base, head = large("one", "two", "three")
+    first = Town(base=base, head=head)
+    first.examine()
+    pushed = {**head, "two.py": long_file("two").replace(b"two_0 = ", b"two_0 = 7 + ")}
+    second = Town(base=base, head=pushed, traces=first.traces)
+    result = second.examine()
+    assert second.tasks[0] == "review"
+    assert second.tasks.count("review") == 1
+    assert result.reused
+    again = Town(base=base, head=pushed, traces=first.traces)
+    again.examine(Wishes(full=True))
+    assert again.tasks[0] == "brief"
 
 
 def test_a_review_goes_on_without_a_brief_and_says_so() -> None:

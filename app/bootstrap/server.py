@@ -37,7 +37,7 @@ from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
 from app.core.review import money
 from app.core.secrets import Redactor
-from app.errors import HostMissing, SettingsError
+from app.errors import CodeError, HostMissing, SettingsError
 from app.jobs import Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Over, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
@@ -125,8 +125,12 @@ class Office:
     def _host(self, *, posts: bool = False) -> Iterator[Host]:
         """Open GitHub for one job, with a directory of its own for the code."""
         folder = self._settings.data_dir / "code"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            scratch_folder = tempfile.TemporaryDirectory(dir=folder)
+        except OSError as error:
+            raise CodeError(f"the folder {folder} can't be used: {error.strerror}") from error
+        with scratch_folder as scratch:
             host = build_host(
                 self._access.for_one_job(),
                 self._marks,
@@ -163,9 +167,11 @@ class Office:
                     wishes=wishes,
                 )
             except HostMissing as missing:
-                now = host.pulls.fetch_pull(request.ref).head_sha
-                if not missing.data.get("superseded") or now == request.head_sha:
+                if missing.data.get("final"):
                     raise
+                now = host.pulls.fetch_pull(request.ref).head_sha
+                if now == request.head_sha:
+                    raise missing from None
                 done = Superseded(now)
         if isinstance(done, Superseded):
             return RunResult(JobState.SUPERSEDED, head_sha=done.head_sha)

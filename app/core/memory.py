@@ -76,6 +76,11 @@ def unit_key(unit: Unit, around: Slice, asked: str, hints: Sequence[Finding]) ->
     return _digest("unit", asked, unit.id, unit.kind, unit.old_path, shown, told)
 
 
+def terms_key(terms: str) -> str:
+    """Name the terms on which something is kept."""
+    return _digest("terms", terms)
+
+
 def claim_key(one: Weighed, keys: Iterable[str]) -> str:
     """Name a finding before it is doubted; ``keys`` are those of its file's units."""
     claim = one.placed.finding

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from copy import copy
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import quote, urlsplit
 
@@ -22,7 +23,7 @@ from app.adapters.github.quota import Clock, Pace, Quota, Sleep, Watch
 from app.adapters.github.shapes import App, Installation, MintedToken, Repository
 from app.adapters.github.transport import Timeouts
 from app.core.pull import PullRef
-from app.errors import HostInvalid, HostMissing, SettingsError
+from app.errors import HostInvalid, HostMissing, HostRefused, SettingsError
 
 if TYPE_CHECKING:
     from github.Auth import PrivateKeyGenerator
@@ -44,6 +45,8 @@ JWT_BACKDATED_S, JWT_LIFE_S = 120, 420
 """GitHub takes no token from the future and none that ends in more than ten minutes: this one
 bears a clock that is two minutes off either way.
 https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app"""
+NOT_INSTALLED = "the App is not installed on this repository"
+REMOVED = "the App was removed or suspended"
 KEY_NAME = "POSTIL_GITHUB_PRIVATE_KEY"
 
 
@@ -242,14 +245,24 @@ class InstallationAuth(RenewableAuth):
         if self._repository_id is not None:
             body["repository_ids"] = [self._repository_id]
         try:
-            return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
+            return self._ask(home, body)
         except HostInvalid:
             granted = self._as_app.read(Installation, home).permissions
             body["permissions"] = _both(wanted, granted)
         try:
-            return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
+            return self._ask(home, body)
         except HostInvalid as error:
-            raise HostMissing("the App is not installed on this repository") from error
+            raise HostMissing(NOT_INSTALLED, final=True) from error
+
+    def _ask(self, home: str, body: Mapping[str, object]) -> MintedToken:
+        try:
+            return self._as_app.ask(MintedToken, "POST", f"{home}/access_tokens", body)
+        except HostRefused as refused:
+            if refused.status != HTTPStatus.FORBIDDEN:
+                raise
+            raise HostMissing(REMOVED, final=True, removed=True) from refused
+        except HostMissing as missing:
+            raise HostMissing(REMOVED, final=True, removed=True) from missing
 
 
 def code_url(api_url: str, repository: str) -> str:
@@ -314,5 +327,5 @@ def _both(wanted: Mapping[str, str], granted: Mapping[str, str]) -> dict[str, st
 
 def _installation(ref: PullRef) -> int:
     if ref.installation_id is None:
-        raise HostMissing("the App is not installed on this repository")
+        raise HostMissing(NOT_INSTALLED, final=True)
     return ref.installation_id

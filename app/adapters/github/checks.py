@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import quote
@@ -24,6 +25,8 @@ from app.core.pull import PullRef
 from app.core.repair import OurCheck
 from app.core.review import Annotation, CheckReport, failed_report, superseded_report
 from app.errors import HostInvalid, HostMissing, HostRefused, HostUnavailable
+
+log = logging.getLogger(__name__)
 
 NAME = "Postil"
 COMPLETED, IN_PROGRESS = "completed", "in_progress"
@@ -100,13 +103,15 @@ def open_check(
             path = _path(ref, found.id)
             repeat(lambda: client.write(shapes.Made, "PATCH", path, {"status": IN_PROGRESS}))
     except HostRefused as refused:
-        if refused.status == HTTPStatus.FORBIDDEN:
-            return None
-        raise
+        if refused.status != HTTPStatus.FORBIDDEN:
+            raise
+        facts = {"repository": ref.repository, "missing": refused.missing}
+        log.warning("GitHub lets us write no check run", extra=facts)
+        return None
     except HostInvalid as invalid:
         if "no commit found" not in invalid.message.lower():
             raise
-        raise HostMissing("the head is gone", superseded=True) from invalid
+        raise HostMissing("the head is gone") from invalid
     return found.id
 
 

@@ -79,10 +79,13 @@ class GitHubPulls:
             try:
                 return _fetch(client, ref)
             except HostMissing as missing:
-                if missing.data.get("moved"):
+                if missing.data.get("final"):
                     raise
                 client.site.sleep(pause)
-        return _fetch(client, ref)
+        try:
+            return _fetch(client, ref)
+        except HostMissing as missing:
+            raise HostMissing(missing.message, **{**missing.data, "final": True}) from missing
 
     def read_ahead(self, pull: PullRequest) -> None:
         """Read the changed files before they are asked for; what is refused is read in its turn.
@@ -111,7 +114,7 @@ def read_pull(ref: PullRef, found: shapes.Pull) -> PullRequest:
     """Turn GitHub's record into ours, and refuse another repository's."""
     home = found.base.repo
     if home is None or (ref.repository_id and home.id != ref.repository_id):
-        raise HostMissing(f"{ref.repository} is another repository now", moved=True)
+        raise HostMissing(f"{ref.repository} is another repository now", final=True)
     author = found.user
     return PullRequest(
         ref=PullRef(home.id, home.full_name, found.number, ref.installation_id),
@@ -185,7 +188,7 @@ def _refuse_other_head(row: shapes.ChangedFile, pull: PullRequest) -> None:
     """Refuse a list of a newer head: each row's address names it, save for removed files."""
     named = parse_qs(urlsplit(row.contents_url).query).get("ref", [pull.head_sha])[0]
     if row.status != ChangeKind.REMOVED and named != pull.head_sha:
-        raise HostMissing("the head moved while its files were read", superseded=True)
+        raise HostMissing("the head moved while its files were read")
 
 
 def _raw_file(row: shapes.ChangedFile) -> RawFile:

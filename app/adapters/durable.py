@@ -44,8 +44,11 @@ Inbox = SimpleQueue[tuple[str, str]]
 ASK_WORKFLOW: Final = "postil_ask"
 GLANCE: Final = 0.5
 """Seconds between two looks at whether the job still is to go on."""
-LONG: Final = 15.0
-"""What must wait for more seconds than these is scheduled anew, and occupies no worker."""
+LONG: Final = 5.0
+"""What must wait for more seconds than these is scheduled anew, and occupies no worker.
+
+A shorter wait is over before another try would have read again what this one knows.
+"""
 GIVEN_UP: Final = "the request to the model was given up"
 
 

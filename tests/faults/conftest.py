@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.calls import REPAIR, check_nothing_else
-from tests.faults.invariants import check_invariants
+from tests.faults.invariants import check_restart
 from tests.faults.story import story
 from tests.faults.world import World, open_world
 
-NEVER = 1e12
 LONG = 3700.0
 """After so long every rate limit of an earlier story is over."""
 
@@ -32,17 +31,21 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with open_world(tmp_path_factory.mktemp("house")) as opened:
-        with opened.living(repair=NEVER) as office:
-            office._jobs.tend()
-            opened.wait_until_done()
-            yield opened
-            opened.calm()
-        check_invariants(opened, restarts=2)
+        opened.restart()
+        yield opened
+        check_restart(opened)
 
 
 @pytest.fixture
 def house(_house: World) -> Iterator[World]:
-    """The world that the tests of a module share; each has repositories of its own."""
+    """The world that the tests of a module share; each has repositories of its own.
+
+    After each a server is started anew, which must find nothing to do, and serves the next one. So
+    every story is followed by two such starts, and then its repositories are deleted.
+    """
     _house.time.jump(LONG)
+    told = list(_house.github.repositories.values())
     with story(_house):
         yield _house
+    for one in told:
+        _house.github.delete_repository(one)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from app.adapters.github.marks import FINDING, SUMMARY, Marks
@@ -18,9 +16,8 @@ from app.core.pull import PullRef
 from app.jobs import REPAIR_KEY
 from sandbox.github import Call, CheckRun, Pull, Repository
 from tests.faults.calls import LIST, LOOK, REPAIR, name
-from tests.faults.world import World
+from tests.faults.world import Kept, World
 
-JOBS = "SELECT key, kind, state, repository_id, number, head_sha, note FROM postil_jobs"
 ENDS = {"done", "skipped", "superseded", "cancelled", "dead"}
 SEEN_TO = {"reviewed", "waived"}
 WRITES = {"POST", "PATCH", "PUT", "DELETE"}
@@ -29,22 +26,14 @@ LONGER = 1600.0
 MOST_TIMES = 60
 """No request fails more often: four tries, for pages of three sizes, in each of five attempts."""
 MOST_ASKED = 3
-"""No prompt is asked more often by one run, whatever comes back."""
+"""No prompt is answered more often, however useless the answers are."""
+PROMPT_END = 60
+"""The task and the nonce, by which a prompt is known."""
 UNDER_WAY_S, ROUNDING_S = 1.0, 0.001
 """What was already on its way beside the call that was told to wait is no offence."""
+TOKEN_FORM = re.compile(rb"gh[sp]_[0-9a-f]{36}")
 LINE_OF_KEY = 3
 """A line of the private key that no other key shares."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    key: str
-    kind: str
-    state: str
-    repository_id: int
-    number: int
-    head_sha: str
-    note: str
 
 
 def check_invariants(
@@ -53,12 +42,12 @@ def check_invariants(
     *,
     since: int = 0,
     asked_again: int = 0,
-    restarts: int = 0,
+    restarts: int = 2,
 ) -> None:
     """Check all that must hold; ``asked_again`` prompts may have been asked a second time.
 
-    ``repositories`` and the calls ``since`` are those of one story among many. With ``restarts``
-    servers are started so often, with no fault left, and must write nothing.
+    ``repositories`` and the calls ``since`` are those of one story among many. So often is a
+    server started with no fault left, and must write nothing; the last of them lives on.
     """
     homes = list(world.github.repositories.values() if repositories is None else repositories)
     calls = world.github.calls[since:]
@@ -70,53 +59,46 @@ def check_invariants(
     check_heads(calls)
     check_patience(calls)
     check_paid_once(world, asked_again)
-    check_secrets(world, {f"{call.method} {call.path}": call.body for call in calls})
+    check_secrets(world, ((f"{call.method} {call.path}", call.body) for call in calls))
+    check_secrets(world, (("a prompt", seen.prompt.encode()) for seen in world.stage.model.seen))
     for _ in range(restarts):
-        check_restart(world, homes)
-    if restarts:
-        check_secrets(world, kept(world))
+        check_restart(world)
+    check_secrets(world, world.files())
 
 
 def query(world: World, text: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(world.database)) as connection:
-        return connection.execute(text).fetchall()
+    return world.query(text)
 
 
-def jobs(world: World) -> list[Job]:
-    return [Job(*row) for row in query(world, JOBS)]
+def jobs(world: World) -> list[Kept]:
+    return world.jobs()
 
 
-def reviews(world: World, pull: Pull) -> list[Job]:
+def reviews(world: World, pull: Pull) -> list[Kept]:
     """Return the jobs that review a pull request."""
     mine = ("review", pull.repository.id, pull.number)
-    return [job for job in jobs(world) if (job.kind, job.repository_id, job.number) == mine]
-
-
-def records(world: World, key: str) -> list[dict[str, Any]]:
-    """Return the records of a job's finished runs, oldest first."""
-    rows = query(world, "SELECT run_id, record FROM postil_runs ORDER BY kept_at")
-    return [json.loads(record) for run_id, record in rows if run_id.rpartition(".")[0] == key]
+    return [job for job in world.jobs() if (job.kind, job.repository_id, job.number) == mine]
 
 
 def check_deliveries(world: World) -> None:
     """Every delivery that was acknowledged has a row, and its job one end."""
-    known = world.stage.deliveries()
+    known = world.deliveries()
     # the repair comes round by itself, and may be due again
-    states = {job.key: job.state for job in jobs(world) if job.key != REPAIR_KEY}
+    states = {job.key: job.state for job in world.jobs() if job.key != REPAIR_KEY}
     assert set(states.values()) <= ENDS, states
     for delivery in world.github.deliveries:
         if delivery.status_code == 202:
             assert delivery.guid in known, f"{delivery.event} {delivery.guid} was lost"
-    assert {key for key in known.values() if key} <= states.keys()
+    assert {key for key in known.values() if key} <= states.keys(), "a delivery has no job"
 
 
 def check_said_once(world: World, pull: Pull) -> None:
     """What was found is said exactly once, and every finished review left a record."""
     mine = (pull.repository.id, pull.number)
     found: list[dict[str, Any]] = []
-    for job in jobs(world):
+    for job in world.jobs():
         if (job.repository_id, job.number) == mine:
-            done = records(world, job.key)
+            done = world.records(job.key)
             assert done or job.kind != "review" or job.state != "done", f"{job.key} left no record"
             found += done
     check_said(world, pull, found)
@@ -134,7 +116,8 @@ def check_said(world: World, pull: Pull, found: Iterable[dict[str, Any]]) -> Non
     said = Counter(name for body in (*on_lines, *mine) for name in marks.read(ref, FINDING, body))
     twice = {name: times for name, times in said.items() if times > 1}
     assert not twice, f"said more than once on {ref.repository}: {twice}"
-    assert sum(bool(marks.read(ref, SUMMARY, body)) for body in mine) <= 1
+    summaries = sum(bool(marks.read(ref, SUMMARY, body)) for body in mine)
+    assert summaries <= 1, f"summed up {summaries} times"
     told = "\n".join([*mine, *(words(run) for run in checks(world, pull.repository))])
     for record in found:
         for finding in record["findings"]:
@@ -162,12 +145,12 @@ def check_runs_are_closed(world: World, repository: Repository) -> None:
     for run in checks(world, repository):
         assert run.status == "completed", f"{run.external_id} is {run.status}"
         if run.conclusion == Conclusion.SUCCESS:
-            assert " 0 not reviewed" in run.output["summary"]
-            for record in records(world, run.external_id)[-1:]:
+            assert " 0 not reviewed" in run.output["summary"], "a success though not all was read"
+            for record in world.records(run.external_id)[-1:]:
                 states = {unit["state"] for unit in record["ledger"]["units"]}
-                assert states <= SEEN_TO, states
+                assert states <= SEEN_TO, f"a success with units that are {states}"
     keys = Counter(run.external_id for run in checks(world, repository))
-    assert max(keys.values(), default=1) == 1, keys
+    assert max(keys.values(), default=1) == 1, f"several check runs of one job: {keys}"
 
 
 def check_heads(calls: Iterable[Call]) -> None:
@@ -175,7 +158,8 @@ def check_heads(calls: Iterable[Call]) -> None:
     for call in changes(calls):
         assert call.open is not False, f"written after the end: {call.method} {call.path}"
         if call.method == "POST" and re.search(r"/pulls/\d+/(reviews|comments)$", call.path):
-            assert json.loads(call.body)["commit_id"] == call.head_sha, call.path
+            about = json.loads(call.body)["commit_id"]
+            assert about == call.head_sha, f"said about another commit: {call.path}"
 
 
 def changes(calls: Iterable[Call]) -> Iterator[Call]:
@@ -188,10 +172,13 @@ def changes(calls: Iterable[Call]) -> Iterator[Call]:
 
 def check_paid_once(world: World, asked_again: int) -> None:
     """No prompt that was answered is asked again, save for answers that were lost, or no use."""
-    times = Counter(seen.prompt for seen in world.stage.model.seen if seen.status == 200)
-    useless = [one for one in times if any(text in one for text in world.spoilt)]
-    assert max((times.pop(one) for one in useless), default=0) <= MOST_ASKED
-    assert sum(times.values()) - len(times) <= asked_again
+    answered = [seen for seen in world.stage.model.seen if seen.status == HTTPStatus.OK]
+    useful = Counter(seen.prompt for seen in answered if id(seen) not in world.useless)
+    twice = {prompt[-PROMPT_END:]: times for prompt, times in useful.items() if times > 1}
+    again = sum(useful.values()) - len(useful)
+    assert again <= asked_again, f"paid twice: {twice}"
+    often = max(Counter(seen.prompt for seen in answered).values(), default=0)
+    assert often <= MOST_ASKED, f"asked {often} times"
 
 
 def check_patience(calls: Sequence[Call]) -> None:
@@ -205,7 +192,8 @@ def check_patience(calls: Sequence[Call]) -> None:
         if wait and who is not None:
             spans.append((who, call.at + UNDER_WAY_S, call.at + wait - ROUNDING_S))
     often = Counter((call.method, call.path, call.body) for call in calls if call.status >= 400)
-    assert max(often.values(), default=0) <= MOST_TIMES, often.most_common(1)
+    most = max(often.values(), default=0)
+    assert most <= MOST_TIMES, f"without end: {often.most_common(1)}"
 
 
 def asked_to_wait(call: Call) -> float:
@@ -219,42 +207,26 @@ def asked_to_wait(call: Call) -> float:
     return 0.0
 
 
-def check_secrets(world: World, said: Mapping[str, bytes]) -> None:
+def check_secrets(world: World, said: Iterable[tuple[str, bytes]]) -> None:
     """No secret of ours stands in what was said, and nobody was sent elsewhere."""
-    assert world.canary.hits == 0
-    stage = world.stage
-    secrets = {stage.app.webhook_secret, stage.model.key, *world.github.tokens}
-    secrets.add(stage.app.private_key.splitlines()[LINE_OF_KEY])
-    for place, data in said.items():
-        found = [secret for secret in secrets if secret.encode() in data]
-        assert not found, f"{place} holds {found}"
+    assert world.canary.hits == 0, "somebody called another host"
+    app = world.stage.app
+    key = app.private_key.splitlines()[LINE_OF_KEY]
+    ours = [one.encode() for one in (app.webhook_secret, world.stage.model.key, key)]
+    tokens = {one.encode() for one in world.github.tokens}
+    for place, data in said:
+        found = [one for one in ours if one in data]
+        found += [one for one in TOKEN_FORM.findall(data) if one in tokens]
+        assert not found, f"{place} holds a secret: {found}"
 
 
-def kept(world: World) -> dict[str, bytes]:
-    """Read what the servers keep: the log and the database."""
-    folder = world.stage.folder
-    paths = [*folder.rglob("*.log"), *folder.rglob("postil.db*")]
-    return {str(path): path.read_bytes() for path in paths}
-
-
-def check_restart(world: World, homes: Iterable[Repository]) -> None:
-    """A server that is started with no fault left looks at everything and writes nothing."""
+def check_restart(world: World) -> None:
+    """A server that is started with no fault left looks at everything, and changes nothing."""
     world.calm()
     world.time.jump(LONGER)
-    since = len(world.github.calls)
-    with world.living() as office:
-        office._jobs.tend()
-        world.wait_until_done()
-    made = world.github.calls[since:]
-    more = Counter(map(name, made))
-    for known in (*REPAIR, *LIST, *LOOK):
-        more.pop(known, None)
-    assert not more, more
-    for home in homes:
-        seen = [name(call) for call in world.about(home, since)]
-        assert bool(LIST.keys() & set(seen)) == is_open_to_us(world, home), (home.full_name, seen)
-    world.checked.update(map(id, made))
-
-
-def is_open_to_us(world: World, home: Repository) -> bool:
-    return any(one.suspended_at is None for one in world.github.installations_on(home))
+    asked = len(world.stage.model.seen)
+    made = Counter(map(name, world.restart()))
+    for read in (*REPAIR, *LIST, *LOOK):
+        made.pop(read, None)
+    assert not made, f"a restart is not at rest: {made}"
+    assert len(world.stage.model.seen) == asked, "a restart asks the model"

@@ -19,7 +19,7 @@ def story(world: World) -> Iterator[None]:
     world.calm()
     world.wait_until_done()
     mine = [one for number, one in github.repositories.items() if number not in before]
-    check_invariants(world, mine, since=since)
     check_nothing_else(world, github.calls[since:])
+    check_invariants(world, mine, since=since, restarts=1)
     assert not github.unexpected
     assert not world.stage.model.refusals

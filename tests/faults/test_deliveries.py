@@ -34,9 +34,8 @@ from tests.faults.calls import (
     check_calls,
     often,
 )
-from tests.faults.conftest import NEVER
 from tests.faults.invariants import check_invariants, jobs, reviews
-from tests.faults.world import LIMIT_S, World, fault
+from tests.faults.world import LIMIT_S, NEVER, World, fault
 
 GUID = "5a1e7c1e-0000-4000-8000-{:012d}"
 TWENTY = 20

@@ -83,11 +83,10 @@ LEAST = {"a limit of a second": 1, "a limit of a minute": 70, "a limit of an hou
 @pytest.mark.parametrize("how", PASSING)
 def test_a_service_that_fails_for_a_moment(house: World, how: str) -> None:
     name = f"moment-{list(PASSING).index(how)}"
-    house.once[f"{name}.py"] = PASSING[how]
-    house.spoilt.append(f"{name}.py")
+    left = house.afflict(f"{name}.py", PASSING[how])
     pull = open_pull(house, name)
     house.wait_until_done()
-    assert house.once == {}
+    assert left == []
     assert spots(pull) == [(f"{name}.py", 2)]
     assert check(pull).conclusion == "success"
     took = (check(pull).completed_at or 0) - check(pull).started_at
@@ -116,7 +115,6 @@ LASTING: Mapping[str, tuple[Act, str]] = {
 def test_a_service_that_stays_broken(house: World, how: str) -> None:
     act, reason = LASTING[how]
     house.stage.acts[f"lasting-{how}.py"] = act
-    house.spoilt.append(f"lasting-{how}.py")
     pull = open_pull(house, f"lasting-{how}")
     house.wait_until_done()
     check_unread(pull, reason)

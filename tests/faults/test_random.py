@@ -11,7 +11,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,25 +31,19 @@ from app.jobs import FINAL
 from app.pipeline import Finished, Host, Over, Reviewer, Wishes
 from app.ports import ModelInfo, OnReply
 from app.settings import Settings
-from sandbox.github import Fault, GitHub, Pull, Repository
+from sandbox.github import Call, Fault, GitHub, Pull, Repository
 from sandbox.models import Act, ModelServer, Planted
 from sandbox.models.server import Seen
-from tests.e2e.conftest import BUG, Stage
+from tests.e2e.conftest import BUG, Stage, check
 from tests.fakes import FakeCode, FakeTraces
-from tests.faults.invariants import (
-    SEEN_TO,
-    check_heads,
-    check_patience,
-    check_said,
-    check_secrets,
-)
-from tests.faults.world import Canary, NoTools, Time, World, fault
+from tests.faults.calls import CLOSE, name
+from tests.faults.invariants import SEEN_TO, changes, check_invariants
+from tests.faults.world import Canary, Kept, NoTools, Time, World, fault
 
 FILE = "tests/faults/test_random.py"
 SEEDS = range(200)
 RATES = (0.05, 0.15, 0.35)
 MOST_TRIES = 12
-MOST_ASKED = 8
 LIMIT = {"message": "You have exceeded a secondary rate limit."}
 Facts = dict[str, Any]
 ANYWHERE: Sequence[Facts] = (
@@ -80,7 +74,6 @@ ACTS: Sequence[Act] = (
     Act(answer=None),
 )
 READ_ONLY = r"/graphql$|/access_tokens$"
-COMPLETED_AGAIN = "PATCH /repos/{owner}/{repo}/check-runs/{run}"
 QUICK = b"[review]\neffort = 'quick'\n"
 OLD = b"def mean(xs):\n    return 0\n"
 
@@ -160,36 +153,73 @@ class Hasty:
         return self.kept[key]
 
 
-@dataclass(slots=True)
-class Workshop:
-    """Reviews pull requests of one repository with the real parts, in this thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop(World):
+    """A world without a server: the real parts review one repository's pulls in this thread.
 
-    world: World
+    What must hold there holds here, save for what only a server has: nothing is delivered, and a
+    job is what is told of here. Instead of a start the same review is asked for once more.
+    """
+
     home: Repository
     access: GitHubApp
     reviewer: Reviewer
     traces: FakeTraces
-    weather: list[Weather]
     folder: Path
+    weather: list[Weather] = field(default_factory=list)
     code: FakeCode = field(default_factory=lambda: FakeCode({}))
 
     def open_pull(self, seed: int) -> Pull:
         text = f"def mean_{seed}(xs):\n    return sum(xs) / len(xs)\n\n\nshare = {seed} / len(xs)\n"
-        with self.world.github.quietly():
-            pull = self.world.stage.open_pull(
+        self.home.pulls.clear()
+        self.home.check_runs.clear()
+        self.stage.model.seen.clear()
+        self.useless.clear()
+        with self.github.quietly():
+            pull = self.stage.open_pull(
                 self.home, {"weather.py": text.encode()}, branch=f"seed-{seed}"
             )
         self.code.trees[pull.base_sha] = {"weather.py": OLD, ".postil.toml": QUICK}
         self.code.trees[pull.head_sha] = {"weather.py": text.encode()}
         return pull
 
+    def act(self, seen: Seen) -> Act | None:
+        act = self.weather[-1].on_model(seen) if self.weather else None
+        if act is not None:
+            self.useless.add(id(seen))
+        return act
+
+    def jobs(self) -> list[Kept]:
+        pulls = self.home.pulls.values()
+        return [Kept(self.key(one), "review", "done", self.home.id, one.number) for one in pulls]
+
+    def deliveries(self) -> dict[str, str | None]:
+        return {}
+
+    def records(self, key: str) -> list[dict[str, Any]]:
+        return [json.loads(self.traces.runs[key])]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        for key in map(self.key, self.home.pulls.values()):
+            yield "the record", self.traces.runs[key].encode()
+
+    def restart(self, environ: Mapping[str, str] | None = None) -> list[Call]:
+        del environ
+        since = len(self.github.calls)
+        for pull in self.home.pulls.values():
+            assert self.review(pull)
+        made = self.github.calls[since:]
+        assert made == [], "what is over is looked at again"
+        return made
+
     def key(self, pull: Pull) -> str:
         return f"review:{self.home.id}:{pull.number}:{pull.head_sha}:auto"
 
     def host(self) -> Host:
-        marks = Marks(derive_key("marks", self.world.stage.app.private_key.strip()))
+        marks = Marks(derive_key("marks", self.stage.app.private_key.strip()))
         return replace(
-            build_host(self.access, marks, self.folder), open_code=lambda _pull: self.code
+            build_host(self.access.for_one_job(), marks, self.folder),
+            open_code=lambda _pull: self.code,
         )
 
     def review(self, pull: Pull, *, forgotten: bool = False) -> bool:
@@ -197,7 +227,7 @@ class Workshop:
 
         When it is ``forgotten`` nobody remembers that it ever did.
         """
-        (installation,) = self.world.github.installations_on(self.home)
+        (installation,) = self.github.installations_on(self.home)
         ref = PullRef(self.home.id, self.home.full_name, pull.number, installation.id)
         key = self.key(pull)
         reviewer = self.reviewer
@@ -208,11 +238,11 @@ class Workshop:
                 self.host(), ref, pull.head_sha, key=key, run_id=key, wishes=Wishes()
             )
         except HostLimited as limited:
-            self.world.time.jump(limited.retry_after)
+            self.time.jump(limited.retry_after)
         except FINAL:
             return True
         except PostilError:
-            self.world.time.jump(10)
+            self.time.jump(10)
         except Killed:
             return False
         else:
@@ -224,18 +254,12 @@ class Workshop:
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     folder, time, canary = tmp_path_factory.mktemp("weather"), Time(), Canary()
-    weather: list[Weather] = []
-
-    def act(seen: Seen) -> Act | None:
-        return weather[-1].on_model(seen) if weather else None
-
     brain = Planted({r"/ len\(": BUG})
-    with GitHub() as github, ModelServer("openai-compatible", brain=brain, script=act) as model:
+    with GitHub() as github, ModelServer("openai-compatible", brain=brain) as model:
         github.clock = time
         app = github.create_app()
         stage = Stage(github, model, app, folder)
-        world = World(stage, time, canary)
-        home = world.create_repository("acme/weather", {"weather.py": OLD})
+        home = World(stage, time, canary).create_repository("acme/weather", {"weather.py": OLD})
         built = build_chosen_model(Settings.read(stage.choice_of_model()), ModelWish())
         assert built is not None
         traces = FakeTraces()
@@ -243,7 +267,18 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         reviewer = build_reviewer(
             Hasty(built, time), traces, NoTools(), secret="a seed", over=traces.runs.__contains__
         )
-        yield Workshop(world, home, access, reviewer, traces, weather, folder)
+        opened = Workshop(
+            stage,
+            time,
+            canary,
+            home=home,
+            access=access,
+            reviewer=reviewer,
+            traces=traces,
+            folder=folder,
+        )
+        model._script = opened.act
+        yield opened
     canary.close()
 
 
@@ -264,19 +299,9 @@ def test_a_review_in_bad_weather(
         raise
 
 
-def check_closed(workshop: Workshop, pull: Pull, record: dict[str, Any]) -> None:
-    """There is one check run, completed, and it calls nothing reviewed that was not."""
-    key = workshop.key(pull)
-    runs = [one for one in workshop.home.check_runs if one.external_id == key]
-    assert [run.status for run in runs] == ["completed"]
-    states = {unit["state"] for unit in record["ledger"]["units"]}
-    assert (runs[0].conclusion == "success") == (states <= SEEN_TO)
-
-
 def review_in(weather: Weather, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, traces = workshop.world, workshop.traces
-    github, model = world.github, world.stage.model
-    since, asked = len(github.calls), len(model.seen)
+    github = workshop.github
+    since = len(github.calls)
     pull = workshop.open_pull(weather.seed)
 
     github.script.weather = weather.on_github
@@ -286,29 +311,20 @@ def review_in(weather: Weather, workshop: Workshop, monkeypatch: pytest.MonkeyPa
     while tries < MOST_TRIES and not workshop.review(pull):
         tries += 1
 
-    world.calm()
+    workshop.calm()
     workshop.weather.clear()
     monkeypatch.undo()
     while not workshop.review(pull):
         tries += 1
-    record = json.loads(traces.runs[workshop.key(pull)])
-    check_said(world, pull, [record])
-    check_closed(workshop, pull, record)
-    calls = github.calls[since:]
-    check_heads(calls)
-    check_patience(calls)
-    check_secrets(world, {f"{call.method} {call.path}": call.body for call in calls})
-    times = Counter(seen.prompt for seen in model.seen[asked:])
-    assert max(times.values()) <= MOST_ASKED
+    check_invariants(workshop, [workshop.home], since=since)
+    (record,) = workshop.records(workshop.key(pull))
+    states = {unit["state"] for unit in record["ledger"]["units"]}
+    assert (check(pull).conclusion == "success") == (states <= SEEN_TO)
 
     before = len(github.calls)
-    assert workshop.review(pull)
-    assert github.calls[before:] == []
     # and when nobody remembers it, its check run alone is opened and completed once more
     while not workshop.review(pull, forgotten=True):
         tries += 1
-    written = [call for call in github.calls[before:] if call.method != "GET"]
-    again = [call for call in written if call.template != "/graphql" or b"mutation" in call.body]
-    assert {f"{call.method} {call.template}" for call in again} <= {COMPLETED_AGAIN}
-    check_said(world, pull, [record])
-    check_closed(workshop, pull, record)
+    again = {name(call) for call in changes(github.calls[before:])}
+    assert again <= {*CLOSE}
+    check_invariants(workshop, [workshop.home], since=before)

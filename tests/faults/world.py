@@ -12,10 +12,10 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from dbos import DBOS, DBOSConfig
 from fastapi import FastAPI
 from requests.adapters import HTTPAdapter
@@ -30,6 +31,7 @@ from requests.adapters import HTTPAdapter
 from app import jobs
 from app.adapters.books import Books
 from app.adapters.durable import DurableModel
+from app.adapters.github import access
 from app.adapters.github.access import GitHubApp
 from app.adapters.github.transport import open_session
 from app.adapters.log import RedactingFormatter
@@ -49,7 +51,12 @@ from sandbox.serving import environment, until
 from tests.e2e.conftest import OLD, Stage, open_stage
 
 LIMIT_S = 30.0
+NEVER = 1e12
+"""The pace of a server that repairs once, when it has started."""
 TOKENS = "/app/installations/{number}/access_tokens"
+LIST = "/repos/{owner}/{repo}/pulls"
+read_key = cache(load_pem_private_key)
+"""Reads a key once: it takes as long as all else of a start."""
 SILENCE_S = 0.2
 """So long is listened to somebody who has been told to say nothing."""
 WAITING = """
@@ -57,6 +64,8 @@ SELECT name, status, delay_until_epoch_ms FROM workflow_status
 WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')
 """
 ACTIVE = "SELECT key FROM postil_jobs WHERE state IN ('queued', 'running')"
+JOBS = "SELECT key, kind, state, repository_id, number, head_sha, note FROM postil_jobs"
+RUNS = "SELECT run_id, record FROM postil_runs ORDER BY kept_at"
 SOONER = """
 UPDATE workflow_status SET delay_until_epoch_ms = delay_until_epoch_ms - ?
 WHERE status = 'DELAYED'
@@ -149,6 +158,19 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A job that a server keeps."""
+
+    key: str
+    kind: str
+    state: str
+    repository_id: int
+    number: int
+    head_sha: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Everything around the servers, and its time."""
 
@@ -157,10 +179,12 @@ class World:
     canary: Canary
     checked: set[int] = field(default_factory=set)
     """The calls that a story has said it expects, by their ``id``: they are kept for ever."""
-    once: dict[str, Act] = field(default_factory=dict)
-    """What the model does to the first prompt that holds a text."""
-    spoilt: list[str] = field(default_factory=list)
-    """Texts of prompts whose answers come and are of no use."""
+    moods: list[Callable[[Seen], Act | None]] = field(default_factory=list)
+    """What else the model does: the first that says something about a prompt decides."""
+    useless: set[int] = field(default_factory=set)
+    """The questions whose answers were not as they should be, by their ``id``."""
+    life: ExitStack = field(default_factory=ExitStack)
+    """The server that lives from one story to the next."""
 
     @property
     def github(self) -> GitHub:
@@ -190,7 +214,56 @@ class World:
         self.github.script.weather = lambda _method, _path: None
         self.github.lag(0)
         self.stage.acts.clear()
-        self.once.clear()
+        self.moods.clear()
+
+    def act(self, seen: Seen) -> Act | None:
+        """Say what the model does to a question, if it is anything but to answer it."""
+        moods = [*self.moods, self._by_text]
+        act = next((act for mood in moods if (act := mood(seen)) is not None), None)
+        if act is not None and replace(act, delay=0.0) != Act():
+            self.useless.add(id(seen))
+        return act
+
+    def _by_text(self, seen: Seen) -> Act | None:
+        acts = list(self.stage.acts.items())
+        return next((act for text, act in acts if text in seen.prompt), None)
+
+    def afflict(self, text: str, *acts: Act) -> list[Act]:
+        """Let the model do these, one after the other, to prompts that hold a text.
+
+        What is left of them is returned: an empty list when all were done.
+        """
+        left = list(acts)
+
+        def mood(seen: Seen) -> Act | None:
+            return left.pop(0) if left and text in seen.prompt else None
+
+        self.moods.append(mood)
+        return left
+
+    # what servers keep
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(text).fetchall()
+
+    def jobs(self) -> list[Kept]:
+        return [Kept(*row) for row in self.query(JOBS)]
+
+    def deliveries(self) -> dict[str, str | None]:
+        """Return the deliveries that are known, and their jobs."""
+        return self.stage.deliveries()
+
+    def records(self, key: str) -> list[dict[str, Any]]:
+        """Return the records of a job's finished runs, oldest first."""
+        rows = self.query(RUNS)
+        return [json.loads(record) for run_id, record in rows if run_id.rpartition(".")[0] == key]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Read what servers leave on the disk: the log and the database."""
+        folder = self.stage.folder
+        for path in (*folder.rglob("*.log"), *folder.rglob("postil.db*")):
+            yield path.name, path.read_bytes()
 
     @contextmanager
     def living(self, environ: Mapping[str, str] | None = None, **pace: float) -> Iterator[Office]:
@@ -204,17 +277,40 @@ class World:
             stack.enter_context(hurried(self.time, self.github, **pace))
             office = Office(settings)
             stack.callback(_forget, office)
-            running = stack.enter_context(office.running(works=True))
             doors = Doors(
-                accept=running.desk.accept,
+                accept=office._jobs.desk.accept,
                 secrets=[secret.encode() for secret in settings.webhook_secrets],
                 version="0",
                 troubles=lambda: office.troubles(works=True),
                 app_id=settings.github_app_id,
             )
-            port = urlsplit(stage.app.webhook_url or "").port or 0
-            stack.enter_context(_listening(build_app(doors), port))
+            web = Web(build_app(doors), urlsplit(stage.app.webhook_url or "").port or 0)
+            stack.callback(web.wait)
+            stack.enter_context(office.running(works=True))
+            web.open()
+            stack.callback(web.close)
             yield office
+
+    def restart(self, environ: Mapping[str, str] | None = None) -> list[Call]:
+        """End the server that lives here, if one does; start one, and let it go on and repair.
+
+        It lives until the next restart. Returns the calls that it made.
+        """
+        self.life.close()
+        since = len(self.github.calls)
+        office = self.life.enter_context(self.living(environ, repair=NEVER))
+        office._jobs.tend()
+        self.wait_until_done()
+        made = self.github.calls[since:]
+        for home in self.github.repositories.values():
+            listed = any(call.template == LIST for call in made if self._home(call) == home.id)
+            assert listed == self.may_be_read(home), f"not looked at: {home.full_name}"
+        self.checked.update(map(id, made))
+        return made
+
+    def may_be_read(self, home: Repository) -> bool:
+        installed = self.github.installations_on(home)
+        return any(one.suspended_at is None for one in installed)
 
     def wait_until_done(self) -> None:
         """Wait until every job has ended, letting time pass whenever nothing else is left to do."""
@@ -269,14 +365,9 @@ def open_world(folder: Path) -> Iterator[World]:
         with open_stage(folder) as stage:
             stage.github.clock = time_
             opened = World(stage, time_, canary)
-            usual = stage.model._script
-
-            def act(seen: Seen) -> Act | None:
-                due = next((text for text in list(opened.once) if text in seen.prompt), "")
-                return opened.once.pop(due, None) or (usual(seen) if usual else None)
-
-            stage.model._script = act
-            yield opened
+            stage.model._script = opened.act
+            with opened.life:
+                yield opened
     finally:
         canary.close()
 
@@ -296,6 +387,7 @@ def hurried(clock: Time, github: GitHub | None = None, **pace: float) -> Iterato
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.adapters.github.client.open_session", session)
+        patch.setattr(access, "load_pem_private_key", read_key)
         patch.setattr(parts, "GitHubApp", partial(GitHubApp, clock=clock, sleep=clock.sleep))
         patch.setattr(parts, "AnalyzerSuite", NoTools)
         patch.setattr(parts, "Jobs", partial(Jobs, clock=clock))
@@ -327,17 +419,23 @@ def _logging(path: Path, settings: Settings) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def _listening(app: FastAPI, port: int) -> Iterator[None]:
-    server = build_server(app, "127.0.0.1", port)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until(lambda: server.started, LIMIT_S, lambda: "the server does not start", 0.005)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
+class Web:
+    """A server's doors; to close them takes a while, in which others may end too."""
+
+    def __init__(self, app: FastAPI, port: int) -> None:
+        self._server = build_server(app, "127.0.0.1", port)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def open(self) -> None:
+        self._thread.start()
+        until(lambda: self._server.started, LIMIT_S, lambda: "the server does not start", 0.005)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+
+    def wait(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
 
 
 def _forget(office: Office) -> None:

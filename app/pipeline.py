@@ -32,11 +32,12 @@ from app.core.prose import guideline_paths, read_guidelines, visible_text
 from app.core.pull import PullRef, PullRequest
 from app.core.report import to_json
 from app.core.review import (
+    DISPLACED,
     Result,
     compose,
-    displaced_report,
     failed_report,
     superseded_report,
+    unposted_report,
     withhold,
 )
 from app.core.secrets import mask, mask_diff
@@ -250,8 +251,8 @@ class Reviewer:
             return Skipped(CLOSED)
         posted = host.reviews.post(pull, review)
         host.conversation.close_fixed(pull, find_fixed(said, result))
-        report = displaced_report(review.check) if posted.displaced else review.check
-        host.reviews.close_check(pull, check_id, report)
+        notes = ((DISPLACED,) if posted.displaced else ()) + posted.notes
+        host.reviews.close_check(pull, check_id, unposted_report(review.check, notes))
         self.traces.save_run(run_id, json.dumps(to_json(result)))
         return Finished(result, posted)
 

@@ -50,7 +50,7 @@ from tests.postgres import make_database, running_postgres
 SENDER = Person(7, "ann")
 REF = PullRef(11, "o/r", 5, 99)
 A, B, C = "a" * 40, "b" * 40, "c" * 40
-FAST = Pace(quiet=0.0, retries=(0.0,), tend=0.2, grace=0.0, poll=0.02)
+FAST = Pace(quiet=0.0, retries=(0.0,), late=(0.0, 0.0), tend=0.2, grace=0.0, poll=0.02)
 
 
 def review(head: str = A, **changes: object) -> ReviewRequest:

@@ -347,13 +347,16 @@ def withhold(review: Review) -> Review:
     return Review(review.key, review.head_sha, "", (), report)
 
 
-def displaced_report(report: CheckReport) -> CheckReport:
-    """Call no review a success of whose comments none stands where it belongs."""
+def unposted_report(report: CheckReport, notes: Sequence[str]) -> CheckReport:
+    """Say why not everything stands where it belongs: then a review is no success."""
+    if not notes:
+        return report
     passed = report.conclusion is Conclusion.SUCCESS
+    said = "\n\n".join(_sentence(neutralise(note)) for note in notes)
     return replace(
         report,
         conclusion=Conclusion.NEUTRAL if passed else report.conclusion,
-        summary=clip(f"{DISPLACED}\n\n{report.summary}", BODY_CAP),
+        summary=clip(f"{said}\n\n{report.summary}", BODY_CAP),
     )
 
 

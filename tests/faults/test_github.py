@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from app.core.review import DISPLACED
-from sandbox.github import CheckRun, Pull
 from sandbox.github.reviews import create_review
 from sandbox.github.state import Author
-from sandbox.serving import until
-from tests.e2e.conftest import BUG, NEW, check, checks, comments, replies, spots, told
+from tests.e2e.conftest import NEW, check, checks, comments, replies, spots, told
 from tests.faults.calls import (
     AGAIN,
     BEGIN,
@@ -36,61 +32,20 @@ from tests.faults.calls import (
     check_calls,
     often,
 )
-from tests.faults.story import story
-from tests.faults.world import LIMIT_S, World, fault
-
-Facts = dict[str, Any]
-MANY = 30
-MANY_AT_ONCE = b"[review]\nmax_comments = 30\neffort = 'quick'\n"
-DEFECTS = "".join(f"a_{n} = {n} / len(xs)\n\n\n" for n in range(MANY))
-
-
-def review(world: World, name: str) -> Pull:
-    """Open a pull request with one defect in a repository of its own, and let it be reviewed."""
-    pull = world.stage.open_pull(world.create_repository(f"acme/{name}"))
-    world.wait_until_done()
-    return pull
-
-
-def review_many(world: World, name: str) -> Pull:
-    """The same with thirty defects in one file."""
-    repository = world.create_repository(f"acme/{name}", {".postil.toml": MANY_AT_ONCE})
-    pull = world.stage.open_pull(repository, {f"{name}.py": DEFECTS.encode()})
-    world.wait_until_done()
-    return pull
-
-
-def check_reviewed(pull: Pull) -> None:
-    """Check that the one defect was said, once and on its line."""
-    assert spots(pull) == [(f"{pull.repository.name}.py", 2)]
-    assert len(pull.reviews) == 1
-    assert check(pull).conclusion == "success"
-
-
-def check_given_up(pull: Pull, *reasons: str) -> CheckRun:
-    """Check that nothing was said, and the check run says why."""
-    assert spots(pull) == []
-    run = check(pull)
-    assert run.conclusion == "neutral"
-    for reason in reasons:
-        assert reason in told(run)
-    return run
-
-
-def state(world: World, pull: Pull) -> set[str]:
-    """Return how the jobs of a pull request's reviews have ended."""
-    start = f"review:{pull.repository.id}:{pull.number}:"
-    return {state for key, state in world.stage.jobs().items() if key.startswith(start)}
-
-
-def refuse(reason: str, **headers: str) -> Facts:
-    return {"status": 403, "body": {"message": reason}, "headers": headers}
-
-
-NO_PERMISSION = refuse(
-    "Resource not accessible by integration",
-    **{"X-Accepted-GitHub-Permissions": "pull_requests=write"},
+from tests.faults.pulls import (
+    DEFECTS,
+    MANY,
+    MANY_AT_ONCE,
+    Facts,
+    check_given_up,
+    check_reviewed,
+    review,
+    review_many,
+    state,
 )
+from tests.faults.story import story
+from tests.faults.world import World, fault
+
 LOST: dict[str, Facts] = {
     "a 502": {"status": 502},
     "silence": {"hang": True},
@@ -250,7 +205,7 @@ def test_a_pull_that_is_gone(house: World, status: int) -> None:
     pull = review(house, f"gone-{status}")
     assert state(house, pull) == {"dead"}
     check_given_up(pull, str(status))
-    check_calls(house, pull.repository, TOKEN + often(PULL, 8) + NEVER_BEGAN)
+    check_calls(house, pull.repository, TOKEN + often(PULL, 4) + NEVER_BEGAN)
 
 
 @fault("The repository is renamed in the middle", "the review goes on under its new name")
@@ -371,16 +326,6 @@ def test_a_pull_that_becomes_a_draft(house: World) -> None:
     check_calls(house, repository, PLAIN + AGAIN)
 
 
-@fault("The conversation is locked", "the check run carries everything")
-def test_a_locked_conversation(house: World) -> None:
-    for pattern in ("/pulls/1/(reviews|comments)$", "/issues/1/comments$"):
-        house.inject("POST", pattern, times=None, **refuse("Unable to create, issue is locked"))
-    pull = review(house, "locked")
-    assert (spots(pull), replies(pull)) == ([], [])
-    assert BUG in told(check(pull))
-    check_calls(house, pull.repository, PLAIN)
-
-
 @fault("The App is uninstalled or suspended during a review", "its jobs end without another word")
 @pytest.mark.parametrize("end", ["uninstall", "suspend"])
 def test_an_app_that_is_removed(house: World, end: str) -> None:
@@ -404,103 +349,6 @@ def test_an_app_that_is_removed(house: World, end: str) -> None:
     may = FETCH + LOOK + often(TOKEN, 2)
     check_calls(house, repository, TOKEN + PULL + FILES, may=may)
     repository.check_runs.clear()  # what an App leaves behind that may write no more
-
-
-@fault(
-    "The permission to write reviews, checks or anything is missing",
-    "what was found goes where it still may; the log names the permission",
-)
-@pytest.mark.parametrize("where", ["reviews", "checks", "everything"])
-def test_a_missing_permission(house: World, where: str) -> None:
-    patterns = {
-        "reviews": "/pulls/1/(reviews|comments)$",
-        "checks": "/check-runs$",
-        "everything": "/(reviews|comments|check-runs)$",
-    }
-    house.inject("POST", patterns[where], times=None, **NO_PERMISSION)
-    pull = review(house, f"without-{where}")
-    assert spots(pull) == ([(f"without-{where}.py", 2)] if where == "checks" else [])
-    assert len(replies(pull)) == (where == "reviews")
-    assert len(checks(pull)) == (where == "reviews")
-    log = (house.stage.folder / "server.log").read_text()
-    assert ("asks for pull_requests=write" in log) or where == "checks"
-    few = {
-        "reviews": PLAIN + SUMMARY,
-        "checks": PLAIN - CLOSE,
-        "everything": PLAIN - CLOSE + SUMMARY,
-    }
-    check_calls(house, pull.repository, few[where])
-
-
-@fault("The token expires in the middle", "another is made once, and the call repeated")
-def test_a_token_that_expires(house: World) -> None:
-    house.inject("POST", "/check-runs$", then=house.github.expire_tokens)
-    pull = review(house, "expired")
-    check_reviewed(pull)
-    check_calls(house, pull.repository, PLAIN + TOKEN + TALK)
-
-
-@fault("GitHub refuses every token", "the job ends after one more token, and says so")
-def test_tokens_that_are_refused(house: World) -> None:
-    house.inject("POST", "/pulls/1/reviews$", times=None, status=401)
-    pull = review(house, "unauthorised")
-    check_given_up(pull, "401")
-    assert state(house, pull) == {"dead"}
-    check_calls(house, pull.repository, PLAIN + often(TOKEN, 2) + REVIEW + LOOK)
-
-
-# limits
-
-
-def waits(world: World, pull: Pull, path: str) -> list[float]:
-    """Return the seconds between the calls to a path."""
-    at = [one.at for one in world.about(pull.repository) if one.path.endswith(path)]
-    return [after - before for before, after in pairwise(at)]
-
-
-@fault("The hourly limit is used up", "the job waits for its end, and other installations' go on")
-def test_the_hourly_limit(house: World) -> None:
-    other = house.create_repository("initech/unlimited")
-    ends = int(house.time()) + 1800
-    spent = {
-        "X-RateLimit-Remaining": "0",
-        "X-RateLimit-Limit": "5000",
-        "X-RateLimit-Reset": str(ends),
-    }
-    limit = house.inject("GET", "acme/limited/pulls/1/files$", **refuse("API rate limit", **spent))
-    pull = house.stage.open_pull(house.create_repository("acme/limited"))
-    until(lambda: limit.hits == 1, LIMIT_S, lambda: "it was never reached", 0.01)
-    free = house.stage.open_pull(other)
-    house.wait_until_done()
-    check_reviewed(free)
-    check_reviewed(pull)
-    assert (check(free).completed_at or 0) < ends <= (check(pull).completed_at or 0)
-    assert len(waits(house, pull, "/files")) == 1
-    check_calls(house, other, PLAIN)
-    # the look runs beside the list that is refused, and is not begun after that
-    check_calls(house, pull.repository, PLAIN + TOKEN + PULL + FETCH + FILES, may=LOOK)
-
-
-@fault(
-    "Three secondary limits in a row, with and without a time to wait",
-    "a minute, two and four are waited; the review is posted once",
-)
-@pytest.mark.parametrize("told_wait", [True, False], ids=["told", "untold"])
-def test_secondary_limits(house: World, *, told_wait: bool) -> None:
-    headers = {"Retry-After": "70"} if told_wait else {}
-    limits = house.inject(
-        "POST",
-        "/pulls/1/reviews$",
-        times=3,
-        **refuse("You have exceeded a secondary rate limit", **headers),
-    )
-    pull = review(house, f"slowed-{told_wait}".lower())
-    assert limits.hits == 3
-    check_reviewed(pull)
-    least = [70.0 if told_wait else 60.0, 120.0, 240.0]
-    found = waits(house, pull, "/reviews")
-    assert all(wait >= low for wait, low in zip(found, least, strict=True)), found
-    check_calls(house, pull.repository, PLAIN + often(AGAIN + TALK + REVIEW, 3))
 
 
 # comments that GitHub does not take

@@ -436,7 +436,7 @@ def test_a_redelivery_of_what_failed(house: World) -> None:
     house.wait_until_done()
     assert spots(pull) == [("failed.py", 2)]
     assert [run.conclusion for run in checks(pull)] == ["success"]
-    failed = TOKEN + often(PULL, 8) + NEVER_BEGAN
+    failed = TOKEN + often(PULL, 4) + NEVER_BEGAN
     check_calls(house, pull.repository, PLAIN - OPEN + failed + CLOSE)
 
 

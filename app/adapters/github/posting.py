@@ -163,6 +163,7 @@ class _Posting:
             self._post_summary(summary)
         except HostRefused as error:
             self._note_refusal(error)
+            listed = set()
         wanted = {one.fingerprint for one in self.review.comments}
         return Posted(
             review_id=self.made.id if self.made else None,

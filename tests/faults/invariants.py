@@ -74,6 +74,10 @@ def jobs(world: World) -> list[Kept]:
     return world.jobs()
 
 
+def records(world: World, key: str) -> list[dict[str, Any]]:
+    return world.records(key)
+
+
 def reviews(world: World, pull: Pull) -> list[Kept]:
     """Return the jobs that review a pull request."""
     mine = ("review", pull.repository.id, pull.number)

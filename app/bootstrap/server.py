@@ -21,6 +21,7 @@ from app.adapters.github.quota import Pace as WritePace
 from app.adapters.github.quota import Watch
 from app.adapters.github.repair import GitHubRepair
 from app.adapters.metrics import Metrics
+from app.adapters.signatures import Signatures
 from app.adapters.store import Store, WorkerLocks, open_engine
 from app.adapters.turns import SharedTurns
 from app.answers import Answers
@@ -72,7 +73,8 @@ class Office:
             watch=Watch(self.metrics.count_github, self.metrics.note_remaining),
             pace=WritePace(turns=SharedTurns(self._store).prepare().open),
         )
-        self._marks = Marks(derive_key("marks", key))
+        signing = derive_key("marks", key)
+        self._marks = Marks(signing, Signatures(self._store).prepare().keep(signing))
         model = build_chosen_model(settings, ModelWish())
         refuse_cap_without_prices(model, settings.max_cost_usd)
         self._jobs = Jobs(

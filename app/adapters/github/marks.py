@@ -22,9 +22,13 @@ FIXED = "fixed"
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Signs names for one pull request, and reads back what was signed for it."""
+    """Signs names for one pull request, and reads back what was signed for it.
+
+    ``older`` keys sign nothing any more: the App's private key was rotated.
+    """
 
     key: bytes = field(repr=False)
+    older: tuple[bytes, ...] = field(default=(), repr=False)
 
     def sign(self, ref: PullRef, kind: str, name: str, head_sha: str) -> str:
         """Return the marker to put into a text."""
@@ -36,5 +40,9 @@ class Marks:
 
     def read(self, ref: PullRef, kind: str, text: str) -> tuple[str, ...]:
         """Return the names of this kind whose signature holds for this pull request."""
-        markers = read_markers(text, self.key, ref.repository_id, ref.number)
-        return tuple(marker.fingerprint for marker in markers if marker.kind == kind)
+        return tuple(
+            marker.fingerprint
+            for key in (self.key, *self.older)
+            for marker in read_markers(text, key, ref.repository_id, ref.number)
+            if marker.kind == kind
+        )

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -168,7 +169,13 @@ def _receive(doors: Doors, headers: Sequence[tuple[bytes, bytes]], body: bytes) 
     if recorded.status == "unavailable":
         return JSONResponse({"status": "unavailable"}, 503, headers={"Retry-After": "60"})
     answer = {"status": recorded.status, "reason": recorded.note, "job": recorded.job}
-    return JSONResponse({key: value for key, value in answer.items() if value}, 202)
+    told = {key: value for key, value in answer.items() if value}
+    return JSONResponse(told, 202, background=BackgroundTask(_be_done))
+
+
+async def _be_done() -> None:
+    """Mark the moment at which GitHub has its answer."""
+    crash.at("after_ack")
 
 
 async def _say_status(_request: Request, error: Exception) -> Response:

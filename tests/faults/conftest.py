@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.calls import REPAIR, check_nothing_else
 from tests.faults.invariants import check_restart
+from tests.faults.nursery import Nursery, open_nursery
 from tests.faults.story import story
 from tests.faults.world import World, open_world
 
@@ -34,6 +35,13 @@ def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         opened.restart()
         yield opened
         check_restart(opened)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where servers come from that are processes of their own."""
+    with open_nursery() as opened:
+        yield opened
 
 
 @pytest.fixture

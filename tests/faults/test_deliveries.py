@@ -34,7 +34,7 @@ from tests.faults.calls import (
     check_calls,
     often,
 )
-from tests.faults.invariants import check_invariants, jobs, reviews
+from tests.faults.invariants import check_invariants, reviews
 from tests.faults.world import LIMIT_S, NEVER, World, fault
 
 GUID = "5a1e7c1e-0000-4000-8000-{:012d}"
@@ -74,7 +74,7 @@ def check_reviewed(pull: Pull, line: int = 2) -> None:
 def states(world: World, pull: Pull) -> list[tuple[str, str]]:
     """Return kind and state of every job about a pull request."""
     mine = (pull.repository.id, pull.number)
-    found = [one for one in jobs(world) if (one.repository_id, one.number) == mine]
+    found = [one for one in world.jobs() if (one.repository_id, one.number) == mine]
     return sorted((one.kind, one.state) for one in found)
 
 
@@ -105,7 +105,7 @@ def test_a_secret_that_is_rotated(world: World) -> None:
     for pull in pulls:
         check_reviewed(pull)
         check_calls(world, pull.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 # one server lives in a process at a time: from here on it is the one that these tests share

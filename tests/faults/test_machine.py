@@ -46,7 +46,7 @@ from tests.faults.calls import (
     check_calls,
     often,
 )
-from tests.faults.invariants import check_invariants, query, reviews
+from tests.faults.invariants import check_invariants, reviews
 from tests.faults.world import LIMIT_S, World, fault
 
 HEARD_OFTEN = 120
@@ -93,7 +93,7 @@ class Disk:
         sa.event.listen(self.engine, "checkout", self._limit)
 
     def fill(self) -> None:
-        ((self.pages,),) = query(self.world, "PRAGMA page_count")
+        ((self.pages,),) = self.world.query("PRAGMA page_count")
 
     def empty(self) -> None:
         self.pages = 0
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_for_a_while(world: World) -> None:
     check_reviewed(pull)
     # how often it is tried depends on whom it hits
     check_calls(world, pull.repository, PLAIN, may=often(AGAIN + TALK + LIST, ATTEMPTS))
-    check_invariants(world, asked_again=2, restarts=1)
+    check_invariants(world, asked_again=2)
 
 
 def status(world: World, path: str) -> int:
@@ -142,7 +142,7 @@ def living(world: World) -> Iterator[Office]:
 
 def counted(world: World) -> dict[str, int]:
     """Count the rows that a delivery leaves."""
-    return {table: query(world, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}  # noqa: S608 - names of ours
+    return {table: world.query(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}  # noqa: S608 - names of ours
 
 
 def untold_pull(world: World, name: str) -> Pull:
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full_when_a_delivery_comes(world: World) -> None:
         world.wait_until_done()
     check_reviewed(pull)
     check_calls(world, pull.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def test_a_database_that_is_held_for_a_moment(
         world.wait_until_done()
     check_reviewed(pull)
     check_calls(world, pull.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 @fault(
@@ -231,7 +231,7 @@ def test_a_database_that_is_held_too_long(world: World, monkeypatch: pytest.Monk
         world.wait_until_done()
     check_reviewed(pull)
     check_calls(world, pull.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 @fault(
@@ -263,7 +263,7 @@ def test_many_that_write_at_once(world: World) -> None:
     for pull in pulls:
         check_reviewed(pull)
         check_calls(world, pull.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 @fault(
@@ -283,7 +283,7 @@ def test_a_database_that_is_held(world: World, monkeypatch: pytest.MonkeyPatch) 
     check_reviewed(pull)
     # how often it is tried depends on whom it hits
     check_calls(world, pull.repository, PLAIN, may=often(AGAIN + TALK + LIST, ATTEMPTS))
-    check_invariants(world, asked_again=2, restarts=1)
+    check_invariants(world, asked_again=2)
 
 
 @fault(
@@ -311,7 +311,7 @@ def test_a_job_that_can_not_be_settled(world: World, monkeypatch: pytest.MonkeyP
     assert len(failed) == 1
     check_reviewed(pull)
     check_calls(world, pull.repository, PLAIN, may=often(LIST, 2))
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 @fault(
@@ -344,7 +344,7 @@ def test_a_command_that_did_not_arrive(world: World) -> None:
     (words,) = replies(pull)
     assert "/review" in words
     check_calls(world, repository, PLAIN + TOKEN + COMMAND, may=often(LIST + LOOK, 2))
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 def unheard_push(pull: Pull) -> None:
@@ -374,7 +374,7 @@ def test_a_webhook_that_was_never_sent(world: World, change: Callable[[Pull], No
     found = TOKEN + LOOK + often(LIST, 2)
     pushed = AGAIN + OPEN + TALK + CLOSE if change else NONE
     check_calls(world, repository, PLAIN + found + pushed)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 # one server lives in a process at a time: from here on it is the one that these tests share

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from app.core.review import DISPLACED
-from sandbox.github.reviews import create_review
-from sandbox.github.state import Author
-from tests.e2e.conftest import NEW, check, checks, comments, replies, spots, told
+from tests.e2e.conftest import NEW, check, checks, replies, spots, told
 from tests.faults.calls import (
     AGAIN,
     BEGIN,
@@ -20,12 +15,10 @@ from tests.faults.calls import (
     LOOK,
     NEVER_BEGAN,
     NONE,
-    ON_FILE,
     OPEN,
     PLAIN,
     PULL,
     REVIEW,
-    SUMMARY,
     TALK,
     TOKEN,
     calls,
@@ -33,14 +26,10 @@ from tests.faults.calls import (
     often,
 )
 from tests.faults.pulls import (
-    DEFECTS,
-    MANY,
-    MANY_AT_ONCE,
     Facts,
     check_given_up,
     check_reviewed,
     review,
-    review_many,
     state,
 )
 from tests.faults.story import story
@@ -112,20 +101,6 @@ def test_a_list_that_lags_behind_a_lost_answer(house: World) -> None:
     pull = review(house, "lagging")
     check_reviewed(pull)
     check_calls(house, pull.repository, PLAIN + often(TALK, 4))
-
-
-@fault(
-    "A line is refused, and the answers to the comment on its file and to the summary are lost",
-    "each is said once",
-)
-def test_comments_on_files_and_summaries_whose_answers_are_lost(house: World) -> None:
-    house.inject("POST", "/pulls/1/reviews$", times=None, status=422)
-    house.inject("POST", "/pulls/1/comments$", status=502, apply=1)
-    house.inject("POST", "/issues/1/comments$", status=502, apply=1)
-    pull = review(house, "filed")
-    assert [(path, line) for path, line, _ in comments(pull)] == [("filed.py", 0)]
-    assert len(replies(pull)) == 1
-    check_calls(house, pull.repository, PLAIN + ON_FILE + SUMMARY + often(TALK, 2))
 
 
 # reads
@@ -262,27 +237,6 @@ def test_a_head_that_was_forced_away(house: World) -> None:
 # the world changes under a review
 
 
-@fault("A push between two parts of a long review", "the rest is left to the new head's review")
-def test_a_push_between_two_parts_of_a_review(
-    house: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.adapters.github.posting.COMMENTS_PER_REVIEW", 10)
-    changed = {"pushed.py": f"# Means.\n{DEFECTS}".encode()}
-    repository = house.create_repository("acme/pushed", {".postil.toml": MANY_AT_ONCE})
-    house.inject("POST", "/pulls/1/reviews$", then=lambda: repository.pulls[1].push(changed))
-    pull = house.stage.open_pull(repository, {"pushed.py": DEFECTS.encode()})
-    first = pull.head_sha
-    house.wait_until_done()
-    heads = [one.commit_id for one in pull.reviews]
-    assert heads.count(first) == 1
-    assert set(heads) == {first, pull.head_sha}
-    assert len(comments(pull)) == MANY
-    assert {run.status for run in checks(pull, first)} == {"completed"}
-    # either the old review or what ends it completes the check run, or both at once
-    more = TOKEN + BEGIN + TALK + often(REVIEW, 2) + often(PULL, 2) + LAST_WORDS
-    check_calls(house, repository, PLAIN + more, may=CLOSE)
-
-
 @fault("The pull request is closed during its review", "no more is said, and the check run says so")
 @pytest.mark.parametrize("told_of", [True, False], ids=["heard", "unheard"])
 def test_a_pull_that_is_closed(house: World, *, told_of: bool) -> None:
@@ -349,62 +303,3 @@ def test_an_app_that_is_removed(house: World, end: str) -> None:
     may = FETCH + LOOK + often(TOKEN, 2)
     check_calls(house, repository, TOKEN + PULL + FILES, may=may)
     repository.check_runs.clear()  # what an App leaves behind that may write no more
-
-
-# comments that GitHub does not take
-
-
-@fault(
-    "GitHub takes 29 of 30 comments",
-    "29 stand on their lines and one on its file; the bad one is found by halves",
-)
-def test_one_bad_comment_of_thirty(house: World) -> None:
-    house.inject("POST", "/pulls/1/reviews$", holds='"line": 31,', times=None, status=422)
-    pull = review_many(house, "bisected")
-    lines = sorted(line for _, line in spots(pull))
-    assert lines == sorted({0, *range(1, 3 * MANY, 3)} - {31})
-    posts = house.github.called("POST", "/bisected/pulls/1/reviews$")
-    assert len(posts) <= 2 * math.log2(MANY) + 2
-    # before each but the first the head is looked at
-    more = often(PULL + REVIEW, len(posts) - 1) + ON_FILE
-    check_calls(house, pull.repository, PLAIN + more)
-
-
-@fault(
-    "A pending review of ours is in the way, and the answer to its removal is lost",
-    "it is removed and the review posted, and a person's pending one is left alone",
-)
-def test_a_pending_review_in_the_way(house: World) -> None:
-    repository = house.create_repository("acme/pending")
-    with house.github.quietly():
-        pull = house.stage.open_pull(repository)
-    ours, robin = house.stage.app.bot, house.stage.user("robin")
-    for author in (Author(ours, house.stage.app), Author(robin)):
-        create_review(house.github, pull, author, {"body": "draft"})
-    house.inject("DELETE", r"/pulls/1/reviews/\d+$", apply=1, status=502)
-    house.github.deliver("pull_request", house.stage.payload(pull, "opened"))
-    house.wait_until_done()
-    assert spots(pull) == [("pending.py", 2)]
-    assert [(one.author.user, one.state) for one in pull.reviews] == [
-        (robin, "PENDING"),
-        (ours, "COMMENTED"),
-    ]
-    remove = calls("DELETE pulls/{number}/reviews/{review} x2\nGET pulls/{number}/reviews")
-    check_calls(house, repository, PLAIN + REVIEW + remove)
-
-
-@fault(
-    "GitHub takes no comment at all",
-    "all of them stand in one summary, the check run is neutral, and it is not tried on",
-)
-def test_comments_that_are_all_refused(house: World) -> None:
-    house.inject("POST", "/pulls/1/(reviews|comments)$", times=None, status=422)
-    pull = review_many(house, "refused")
-    assert spots(pull) == []
-    (summary,) = replies(pull)
-    assert summary.count("`refused.py:") == MANY
-    assert check(pull).conclusion == "neutral"
-    assert DISPLACED in told(check(pull))
-    posts = house.github.called("POST", "/refused/pulls/1/(reviews|comments)$")
-    assert len(posts) < MANY
-    check_calls(house, pull.repository, PLAIN + often(PULL + REVIEW, len(posts) - 1) + SUMMARY)

@@ -105,7 +105,7 @@ def test_a_clock_that_is_off_by_a_day(world: World) -> None:
         check_calls(world, pull.repository, often(TOKEN, TWO_CALLS) + NEVER_BEGAN, may=LIST)
     check_reviewed(after)
     check_calls(world, after.repository, PLAIN)
-    check_invariants(world, restarts=1)
+    check_invariants(world)
 
 
 # one server lives in a process at a time: from here on it is the one that these tests share

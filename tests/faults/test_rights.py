@@ -9,7 +9,6 @@ import pytest
 from sandbox.github import Call, Pull
 from sandbox.serving import until
 from tests.e2e.conftest import BUG, check, checks, replies, spots, told
-from tests.faults import invariants
 from tests.faults.calls import (
     CLOSE,
     LOOK,
@@ -122,7 +121,7 @@ def test_no_permission_to_write_at_all(house: World) -> None:
     assert (spots(pull), replies(pull), checks(pull)) == ([], [], [])
     assert state(house, pull) == {"done"}
     (key,) = (key for key in house.stage.jobs() if key.startswith(f"review:{pull.repository.id}:"))
-    (record,) = invariants.records(house, key)
+    (record,) = house.records(key)
     assert [one["title"] for one in record["findings"]] == [BUG]
     for permission in ("=checks=write", "for pull_requests=write", "issues=write"):
         assert len(logged(house, "no-words/no-words", permission)) == 1
@@ -189,7 +188,7 @@ def test_jobs_that_wait_when_the_app_is_removed(house: World, end: str, *, told_
     waiting = "waits for GitHub's rate limit"
 
     def wait() -> bool:
-        notes = {job.repository_id: job.note for job in invariants.jobs(house)}
+        notes = {job.repository_id: job.note for job in house.jobs()}
         return all(notes.get(pull.repository.id) == waiting for pull in (one, two, left))
 
     until(wait, LIMIT_S, lambda: "they do not wait", 0.02)

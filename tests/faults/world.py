@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -45,7 +45,7 @@ from app.settings import Settings
 from app.web.app import Doors, build_app
 from app.web.server import build_server
 from sandbox.github import Call, Fault, GitHub, Repository
-from sandbox.models import Act
+from sandbox.models import Act, Planted
 from sandbox.models.server import Seen
 from sandbox.serving import environment, until
 from tests.e2e.conftest import OLD, Stage, open_stage
@@ -207,6 +207,11 @@ class World:
 
     def inject(self, method: str, pattern: str, **facts: Any) -> Fault:  # noqa: ANN401 - Fault's own fields
         return self.github.inject(Fault(method, pattern, **facts))
+
+    def plant(self, pattern: str, **finding: str) -> None:
+        """Let the model find this wherever an added line matches."""
+        brain = cast("Planted", self.stage.model._brain)
+        cast("dict[str, object]", brain.bugs)[pattern] = finding
 
     def calm(self) -> None:
         """Let nothing go wrong any more."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 from urllib.request import urlopen
@@ -94,6 +95,12 @@ class Child:
     nursery: Nursery
     port: str
     code: int | None = None
+
+    def memory(self, what: str) -> int:
+        """Return its resident bytes: now (``VmRSS``), or the most there ever were (``VmHWM``)."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (size,) = (line.split()[1] for line in lines if line.startswith(f"{what}:"))
+        return int(size) * 1024
 
     def wait_until_ready(self) -> None:
         address = f"http://127.0.0.1:{self.port}/readyz"

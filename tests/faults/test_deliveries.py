@@ -24,6 +24,7 @@ from tests.faults.calls import (
     AGAIN,
     CLOSE,
     LAST_WORDS,
+    LIST,
     NONE,
     OPEN,
     PERMISSION,
@@ -35,10 +36,13 @@ from tests.faults.calls import (
     often,
 )
 from tests.faults.invariants import check_invariants, reviews
+from tests.faults.nursery import Nursery
 from tests.faults.world import LIMIT_S, NEVER, World, fault
 
 GUID = "5a1e7c1e-0000-4000-8000-{:012d}"
-TWENTY = 20
+TWENTY, THOUSAND = 20, 1000
+AT_ONCE = 16
+MEMORY = 200 * 2**20
 ONCE = Counter({(202, "accepted"): 1})
 
 
@@ -105,6 +109,40 @@ def test_a_secret_that_is_rotated(world: World) -> None:
     for pull in pulls:
         check_reviewed(pull)
         check_calls(world, pull.repository, PLAIN)
+    check_invariants(world)
+
+
+@fault(
+    "A thousand webhooks at once about two heads of five pull requests",
+    "all are accepted, in little memory; every newest head is reviewed once",
+)
+def test_a_burst_of_webhooks(world: World, nursery: Nursery) -> None:
+    pulls = [silent_pull(world, f"burst-{number}") for number in range(5)]
+    opened = [world.stage.payload(pull, "opened") for pull in pulls]
+    heads = [pull.head_sha for pull in pulls]
+    with world.github.quietly():
+        for pull in pulls:
+            pull.push({f"{pull.repository.name}.py": b"# Means.\n" + NEW})
+    pushed = [world.stage.payload(pull, "synchronize") for pull in pulls]
+    with nursery.child(world) as child, ThreadPoolExecutor(AT_ONCE) as pool:
+        child.wait_until_ready()
+        first = world.stage.open_pull(world.create_repository("acme/first"))
+        world.wait_until_done()  # with it all is loaded that reviews need
+        before = child.memory("VmRSS")
+        send = partial(world.github.deliver, "pull_request")
+        sent = list(pool.map(send, [*opened * 100, *pushed * 100]))
+        world.wait_until_done()
+        grown = child.memory("VmHWM") - before
+    assert Counter(one.status_code for one in sent) == {202: THOUSAND}
+    assert grown < MEMORY
+    check_calls(world, first.repository, PLAIN, may=LIST)
+    for pull, old in zip(pulls, heads, strict=True):
+        check_reviewed(pull, line=3)
+        ends = {one.head_sha: one.state for one in reviews(world, pull)}
+        assert ends == {old: "superseded", pull.head_sha: "done"}
+        # an old head that is heard of again after the newer one is begun and ended again
+        again = often(AGAIN + TALK + OPEN + LAST_WORDS, AT_ONCE)
+        check_calls(world, pull.repository, PLAIN, may=again + LIST)
     check_invariants(world)
 
 

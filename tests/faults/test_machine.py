@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -32,7 +32,6 @@ from tests.faults.calls import (
     AGAIN,
     CLOSE,
     COMMAND,
-    LAST_WORDS,
     LIST,
     LOOK,
     NEVER_BEGAN,
@@ -47,9 +46,9 @@ from tests.faults.calls import (
     often,
 )
 from tests.faults.invariants import check_invariants, reviews
+from tests.faults.nursery import Nursery
 from tests.faults.world import LIMIT_S, World, fault
 
-HEARD_OFTEN = 120
 ATTEMPTS = 5
 TABLES = ("postil_deliveries", "postil_jobs", "postil_pulls", "workflow_status")
 PAGE = "\N{GRINNING FACE}" * 1024
@@ -176,6 +175,18 @@ def test_a_disk_that_is_full_when_a_delivery_comes(world: World) -> None:
         world.wait_until_done()
     check_reviewed(pull)
     check_calls(world, pull.repository, PLAIN)
+    check_invariants(world)
+
+
+@fault("The disk of the log is full", "nothing else stops, and the review is as ever")
+def test_a_log_whose_disk_is_full(world: World, nursery: Nursery) -> None:
+    with nursery.child(world, log="/dev/full") as child:
+        child.wait_until_ready()
+        pull = world.stage.open_pull(world.create_repository("acme/unlogged"))
+        world.wait_until_done()
+        assert child.end(signal.SIGTERM) == 0
+    check_reviewed(pull)
+    check_calls(world, pull.repository, PLAIN, may=LIST)
     check_invariants(world)
 
 
@@ -438,34 +449,3 @@ def test_a_redelivery_of_what_failed(house: World) -> None:
     assert [run.conclusion for run in checks(pull)] == ["success"]
     failed = TOKEN + often(PULL, 4) + NEVER_BEGAN
     check_calls(house, pull.repository, PLAIN - OPEN + failed + CLOSE)
-
-
-@fault(
-    "A hundred and twenty webhooks at once about two heads of three pull requests",
-    "all are accepted; every newest head is reviewed once",
-)
-def test_a_burst_of_webhooks(house: World) -> None:
-    pulls = []
-    payloads = []
-    for number in range(3):
-        with house.github.quietly():
-            pull = house.stage.open_pull(house.create_repository(f"acme/burst-{number}"))
-            payloads.append(house.stage.payload(pull, "opened"))
-            pull.push({f"burst-{number}.py": b"# Means.\n" + NEW})
-        payloads.append(house.stage.payload(pull, "synchronize"))
-        pulls.append(pull)
-
-    def send(number: int) -> int:
-        payload = payloads[number % len(payloads)]
-        return house.github.deliver("pull_request", payload).status_code
-
-    with ThreadPoolExecutor(16) as pool:
-        statuses = Counter(pool.map(send, range(HEARD_OFTEN)))
-    house.wait_until_done()
-    assert statuses == {202: HEARD_OFTEN}
-    for pull in pulls:
-        assert [one.commit_id for one in pull.reviews] == [pull.head_sha]
-        assert check(pull).conclusion == "success"
-        # an old head that is heard of again after the newer one is begun and ended again
-        may = often(AGAIN + TALK + LAST_WORDS, HEARD_OFTEN)
-        check_calls(house, pull.repository, PLAIN, may=may)

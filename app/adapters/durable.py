@@ -366,7 +366,7 @@ class DurableModel:
         took = time.monotonic() - began
         self._heard(reply.usage)
         crash.at("after_model_answer")
-        step = self._model.next_step(attempt, reply, until - time.time())
+        step = self._model.next_step(attempt, reply, until - self._clock())
         try:
             settle(self._pace, self.info, name, attempt.prompt, reply, step, took)
         except SQLAlchemyError as error:  # its place comes free by itself, the answer would not

@@ -277,8 +277,7 @@ def summary(result: Result) -> str:
     if waived:
         parts.append("### Waived\n\n" + _waived(waived))
     if result.dropped:
-        count = _count(len(result.dropped), "claim")
-        parts.append(f"{count} of the model did not survive a check and were dropped.")
+        parts.append("### Dropped\n\n" + _dropped(result.dropped))
     if result.notes:
         parts.append("### Notes\n\n" + "\n".join(f"- {neutralise(note)}" for note in result.notes))
     parts.append("### Receipt\n\n" + receipt(result))
@@ -385,9 +384,11 @@ def _nothing_reviewed(result: Result) -> bool:
 
 def _listed(finding: Weighed) -> str:
     claim = finding.placed.finding
+    unplaced = finding.placed.anchor is None and finding.placed.note
+    why = f" ({finding.placed.note})" if unplaced else ""
     return (
         f"- **{finding.severity} · {claim.category}** {code_span(place(finding))} — "
-        f"{neutralise(claim.title)}"
+        f"{neutralise(claim.title)}{why}"
     )
 
 
@@ -430,6 +431,17 @@ def _unreviewed(rows: Sequence[Row]) -> str:
     if len(rows) > LISTED_UNITS:
         lines.append(f"- and {_count(len(rows) - LISTED_UNITS, 'more part')}")
     return "\n".join([*lines, "", "Comment `/review full` to review them."])
+
+
+def _dropped(dropped: Sequence[Dropped]) -> str:
+    reasons = Counter(one.reason for one in dropped).most_common()
+    lines = [
+        f"- {_count(count, 'claim')} of the model: {neutralise(reason)}"
+        for reason, count in reasons[:LISTED_UNITS]
+    ]
+    if len(reasons) > LISTED_UNITS:
+        lines.append(f"- and {_count(len(reasons) - LISTED_UNITS, 'more reason')}")
+    return "\n".join(lines)
 
 
 def _waived(rows: Sequence[Row]) -> str:

@@ -60,7 +60,7 @@ class Stage:
 
     def choice_of_model(self) -> dict[str, str]:
         return {
-            "POSTIL_PROVIDER": "openai-compatible",
+            "POSTIL_PROVIDER": self.model.row.id,
             "POSTIL_BASE_URL": self.model.base_url,
             "POSTIL_MODEL": "stand-in",
             "POSTIL_API_KEY": self.model.key,
@@ -206,14 +206,16 @@ def replies(pull: Pull) -> list[str]:
 
 
 @contextmanager
-def open_stage(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[Stage]:
+def open_stage(
+    folder: Path, clock: Callable[[], float] = time.time, row: str = "openai-compatible"
+) -> Iterator[Stage]:
     acts: dict[str, Act] = {}
 
     def act(seen: Seen) -> Act | None:
         return next((act for text, act in list(acts.items()) if text in seen.prompt), None)
 
     brain = Planted({r"/ len\(": BUG})
-    service = ModelServer("openai-compatible", brain=brain, script=act, clock=clock)
+    service = ModelServer(row, brain=brain, script=act, clock=clock)
     with GitHub() as github, service as model:
         github.clock = clock
         app = github.create_app(webhook_url=f"http://127.0.0.1:{free_port()}/webhook")

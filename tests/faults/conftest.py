@@ -30,8 +30,14 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_world(tmp_path_factory.mktemp("house")) as opened:
+def service() -> str:
+    """Which model service stands in the house of a module."""
+    return "openai-compatible"
+
+
+@pytest.fixture(scope="module")
+def _house(tmp_path_factory: pytest.TempPathFactory, service: str) -> Iterator[World]:
+    with open_world(tmp_path_factory.mktemp("house"), service) as opened:
         opened.restart()
         yield opened
         check_restart(opened)

@@ -29,7 +29,7 @@ from app.core.pull import PullRef
 from app.errors import HostLimited, PostilError
 from app.jobs import FINAL
 from app.pipeline import Finished, Host, Over, Reviewer, Wishes
-from app.ports import ModelInfo, OnReply
+from app.ports import Analyzers, ModelInfo, OnReply
 from app.settings import Settings
 from sandbox.github import Call, Fault, GitHub, Pull, Repository
 from sandbox.models import Act, ModelServer, Planted
@@ -203,8 +203,10 @@ class Workshop(World):
         for key in map(self.key, self.home.pulls.values()):
             yield "the record", self.traces.runs[key].encode()
 
-    def restart(self, environ: Mapping[str, str] | None = None) -> list[Call]:
-        del environ
+    def restart(
+        self, environ: Mapping[str, str] | None = None, *, analyzers: type[Analyzers] = NoTools
+    ) -> list[Call]:
+        del environ, analyzers
         since = len(self.github.calls)
         for pull in self.home.pulls.values():
             assert self.review(pull)

@@ -39,7 +39,7 @@ from app.adapters.turns import SharedTurns
 from app.bootstrap import server as parts
 from app.bootstrap.server import Office
 from app.jobs import Jobs, Pace
-from app.ports import AnalyzersReport, SourceFile
+from app.ports import Analyzers, AnalyzersReport, SourceFile
 from app.repairs import Repairs
 from app.settings import Settings
 from app.web.app import Doors, build_app
@@ -57,6 +57,8 @@ TOKENS = "/app/installations/{number}/access_tokens"
 LIST = "/repos/{owner}/{repo}/pulls"
 read_key = cache(load_pem_private_key)
 """Reads a key once: it takes as long as all else of a start."""
+BACKOFF_S = 0.05
+"""So long is waited for a model service that does not say how long to wait."""
 SILENCE_S = 0.2
 """So long is listened to somebody who has been told to say nothing."""
 WAITING = """
@@ -271,7 +273,13 @@ class World:
             yield path.name, path.read_bytes()
 
     @contextmanager
-    def living(self, environ: Mapping[str, str] | None = None, **pace: float) -> Iterator[Office]:
+    def living(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        analyzers: type[Analyzers] = NoTools,
+        **pace: float,
+    ) -> Iterator[Office]:
         """Let a server live in this process until the block ends."""
         stage = self.stage
         data = stage.folder / "data"
@@ -279,7 +287,8 @@ class World:
         settings = Settings.read({**chosen, **(environ or {})})
         with ExitStack() as stack:
             stack.enter_context(_logging(stage.folder / "server.log", settings))
-            stack.enter_context(hurried(self.time, self.github, **pace))
+            patch = stack.enter_context(hurried(self.time, self.github, **pace))
+            patch.setattr(parts, "AnalyzerSuite", analyzers)
             office = Office(settings)
             stack.callback(_forget, office)
             doors = Doors(
@@ -296,14 +305,17 @@ class World:
             stack.callback(web.close)
             yield office
 
-    def restart(self, environ: Mapping[str, str] | None = None) -> list[Call]:
+    def restart(
+        self, environ: Mapping[str, str] | None = None, *, analyzers: type[Analyzers] = NoTools
+    ) -> list[Call]:
         """End the server that lives here, if one does; start one, and let it go on and repair.
 
         It lives until the next restart. Returns the calls that it made.
         """
         self.life.close()
         since = len(self.github.calls)
-        office = self.life.enter_context(self.living(environ, repair=NEVER))
+        living = self.living(environ, analyzers=analyzers, repair=NEVER)
+        office = self.life.enter_context(living)
         office._jobs.tend()
         self.wait_until_done()
         made = self.github.calls[since:]
@@ -364,10 +376,11 @@ class World:
 
 
 @contextmanager
-def open_world(folder: Path) -> Iterator[World]:
+def open_world(folder: Path, service: str = "openai-compatible") -> Iterator[World]:
+    """Open a world without servers; ``service`` is which model service stands in it."""
     time_, canary = Time(), Canary()
     try:
-        with open_stage(folder) as stage:
+        with open_stage(folder, row=service) as stage:
             stage.github.clock = time_
             opened = World(stage, time_, canary)
             stage.model._script = opened.act
@@ -378,7 +391,9 @@ def open_world(folder: Path) -> Iterator[World]:
 
 
 @contextmanager
-def hurried(clock: Time, github: GitHub | None = None, **pace: float) -> Iterator[None]:
+def hurried(
+    clock: Time, github: GitHub | None = None, **pace: float
+) -> Iterator[pytest.MonkeyPatch]:
     """Let servers that are built meanwhile go by this clock and look for work all the time."""
 
     def session() -> requests.Session:
@@ -393,6 +408,7 @@ def hurried(clock: Time, github: GitHub | None = None, **pace: float) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.adapters.github.client.open_session", session)
         patch.setattr(access, "load_pem_private_key", read_key)
+        patch.setattr("app.adapters.models.scheduler.MAX_WAIT", BACKOFF_S)
         patch.setattr(parts, "GitHubApp", partial(GitHubApp, clock=clock, sleep=clock.sleep))
         patch.setattr(parts, "AnalyzerSuite", NoTools)
         patch.setattr(parts, "Jobs", partial(Jobs, clock=clock))
@@ -405,7 +421,7 @@ def hurried(clock: Time, github: GitHub | None = None, **pace: float) -> Iterato
             patch.setattr(parts, books.__name__, partial(books, clock=lambda _: clock()))
         listening = partial(DBOSConfig, notification_listener_polling_interval_sec=0.2)
         patch.setattr(jobs, "DBOSConfig", listening)
-        yield
+        yield patch
 
 
 @contextmanager

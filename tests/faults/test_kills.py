@@ -119,6 +119,10 @@ LATER = 100.0
 """After so long a server that is started again repairs again."""
 GUID = "57095709-0000-4000-8000-000000000001"
 WAIVING = b"[review]\nignore = ['data/**']\n"
+WORKERS = """
+SELECT executor_id FROM workflow_status WHERE workflow_uuid LIKE 'review:%' AND status != 'ENQUEUED'
+AND name = 'postil_job'
+"""
 LONG = "".join(f"count_{number} = {number}\n" for number in range(600))
 READ_AGAIN = {"pulls.fetch_diff"}
 """What is not recorded: the files of a pinned commit are the same when they are read again."""
@@ -544,22 +548,33 @@ def test_a_delivery_outlives_every_stop(world: World, nursery: Nursery) -> None:
     check_invariants(world)
 
 
-@fault("Two servers on one database, one of them killed", "each pull request is reviewed once")
-def test_two_servers_on_one_database(world: World, nursery: Nursery) -> None:
+@fault(
+    "Ten pull requests at two servers on one database, of which one may be killed",
+    "both work; each pull request is reviewed once, and nothing is written twice",
+)
+@pytest.mark.parametrize("dies", [False, True], ids=["both live", "one dies"])
+def test_two_servers_on_one_database(world: World, nursery: Nursery, *, dies: bool) -> None:
     with nursery.child(world, POSTIL_PORT=str(free_port())) as child:
         child.wait_until_ready()
+        world.stage.acts["/ len("] = Act(delay=0.2)
         with world.living():
             pulls = [
                 world.stage.open_pull(world.create_repository(f"acme/shared-{n}"))
                 for n in range(10)
             ]
-            until(
-                lambda: any(pull.reviews for pull in pulls), LIMIT_S, lambda: "nothing was reviewed"
-            )
-            child.end(signal.SIGKILL)
+            until(lambda: len(workers(world)) == 2, LIMIT_S, lambda: "one does nothing", 0.01)
+            if dies:
+                child.end(signal.SIGKILL)
             world.wait_until_done()
+        assert child.end(signal.SIGTERM) == (-signal.SIGKILL if dies else 0)
+    assert set(attempts(world)) <= ({1, 2} if dies else {1})
+    again = often(READ_BY_A_LIFE, 2) + CLOSE if dies else LIST
     for pull in pulls:
-        assert len(pull.reviews) == 1
-        assert check(pull).conclusion == "success"
-        check_calls(world, pull.repository, PLAIN, may=often(READ_BY_A_LIFE, 2) + CLOSE)
-    check_invariants(world, asked_again=2)
+        check_reviewed(pull)
+        check_calls(world, pull.repository, PLAIN, may=again)
+    check_invariants(world, asked_again=2 if dies else 0)
+
+
+def workers(world: World) -> set[str]:
+    """Name who has begun a review."""
+    return {worker for (worker,) in world.query(WORKERS)}

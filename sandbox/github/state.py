@@ -28,6 +28,7 @@ SUBSCRIBED = (
     "pull_request_review_comment",
     "check_run",
     "check_suite",
+    "repository",
 )
 LEVELS = ("none", "read", "triage", "write", "maintain", "admin")
 

@@ -276,10 +276,17 @@ class World:
     def rename(self, repository: Repository, full_name: str) -> None:
         """Give a repository another name or owner; the old name redirects."""
         with self.lock:
-            owner, name = full_name.split("/")
+            login, name = full_name.split("/")
+            before, old_name = repository.owner, repository.name
             repository.old_names.append(repository.full_name)
-            repository.owner = self.users.get(owner.casefold()) or self.create_user(owner)
+            repository.owner = self.users.get(login.casefold()) or self.create_user(login)
             repository.name = name
+            changes: Json = {"repository": {"name": {"from": old_name}}}
+            if repository.owner is not before:
+                changes = {"owner": {"from": {"user": shapes.user(self, before)}}}
+            action = "renamed" if repository.owner is before else "transferred"
+            payload = {"action": action, "changes": changes}
+            self.emit("repository", repository, repository.owner, payload)
 
     def delete_repository(self, repository: Repository) -> None:
         """Delete a repository; pull requests from it lose their head repository."""

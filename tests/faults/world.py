@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import sqlite3
 import threading
@@ -102,12 +103,33 @@ class NoTools:
         return AnalyzersReport(())
 
 
-class Listener(HTTPAdapter):
-    """Waits as long as others do, save where GitHub has taken a call and will never answer it."""
+@dataclass(slots=True)
+class Detour:
+    """Sends calls that match to another address, so many times."""
 
-    def __init__(self, github: GitHub) -> None:
+    method: str
+    pattern: str
+    origin: str
+    times: int = 1
+
+    def redirect(self, request: requests.PreparedRequest) -> None:
+        """Change the address of a call that matches."""
+        parts = urlsplit(request.url or "")
+        if self.times and request.method == self.method and re.search(self.pattern, parts.path):
+            self.times -= 1
+            request.url = f"{self.origin}{parts.path}?{parts.query}"
+
+
+class Listener(HTTPAdapter):
+    """Waits as long as others do, save where GitHub has taken a call and will never answer it.
+
+    Some calls it sends elsewhere: to no host at all, or to one that does not speak as it should.
+    """
+
+    def __init__(self, github: GitHub, detours: Sequence[Detour]) -> None:
         super().__init__(max_retries=0)
         self._github = github
+        self._detours = detours
 
     def send(
         self,
@@ -115,6 +137,8 @@ class Listener(HTTPAdapter):
         *args: Any,  # noqa: ANN401 - whatever there is
         **facts: Any,  # noqa: ANN401
     ) -> requests.Response:
+        for detour in self._detours:
+            detour.redirect(request)
         call = (request.method or "", str(urlsplit(request.url or "").path))
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
         if not self._github.script.will_hang(*call, body):
@@ -185,6 +209,8 @@ class World:
     """What else the model does: the first that says something about a prompt decides."""
     useless: set[int] = field(default_factory=set)
     """The questions whose answers were not as they should be, by their ``id``."""
+    detours: list[Detour] = field(default_factory=list)
+    """Calls that do not come to GitHub."""
     life: ExitStack = field(default_factory=ExitStack)
     """The server that lives from one story to the next."""
 
@@ -218,6 +244,7 @@ class World:
     def calm(self) -> None:
         """Let nothing go wrong any more."""
         self.github.script.faults.clear()
+        self.detours.clear()
         self.github.script.weather = lambda _method, _path: None
         self.github.lag(0)
         self.stage.acts.clear()
@@ -287,7 +314,7 @@ class World:
         settings = Settings.read({**chosen, **(environ or {})})
         with ExitStack() as stack:
             stack.enter_context(_logging(stage.folder / "server.log", settings))
-            patch = stack.enter_context(hurried(self.time, self.github, **pace))
+            patch = stack.enter_context(hurried(self.time, self.github, self.detours, **pace))
             patch.setattr(parts, "AnalyzerSuite", analyzers)
             office = Office(settings)
             stack.callback(_forget, office)
@@ -392,14 +419,14 @@ def open_world(folder: Path, service: str = "openai-compatible") -> Iterator[Wor
 
 @contextmanager
 def hurried(
-    clock: Time, github: GitHub | None = None, **pace: float
+    clock: Time, github: GitHub | None = None, detours: Sequence[Detour] = (), **pace: float
 ) -> Iterator[pytest.MonkeyPatch]:
     """Let servers that are built meanwhile go by this clock and look for work all the time."""
 
     def session() -> requests.Session:
         opened = open_session()
         if github is not None:
-            opened.mount(github.url, Listener(github))
+            opened.mount(github.url, Listener(github, detours))
         return opened
 
     def quick(**facts: Any) -> Pace:  # noqa: ANN401 - the pace's own fields

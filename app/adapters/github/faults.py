@@ -42,7 +42,7 @@ def read_fault(status: int, headers: Mapping[str, str], data: object, now: float
             said, status=status, missing=headers.get("x-accepted-github-permissions")
         )
     if status in GONE:
-        return HostMissing(said, status=status)
+        return HostMissing(said, status=status, final=status != HTTPStatus.NOT_FOUND)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return HostUnavailable(said, status=status)
     return HostInvalid(said, status=status)

@@ -67,8 +67,11 @@ def _backend(repository: Repository, request: Request, action: str) -> Reply:
         input=request.body,
         capture_output=True,
         env=environment,
-        check=True,
+        check=False,
     )
+    # what was asked for in vain is told in the answer, and by the exit code too
+    if not done.stdout:
+        done.check_returncode()
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     headers = dict(BytesHeaderParser().parsebytes(head).items())
     status = int(headers.pop("Status", "200").split()[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.faults.elsewhere import ELSEWHERE, Row
@@ -23,7 +23,8 @@ What goes wrong, what comes of it, and the test that shows it. After each of the
 - no answer is paid for twice, save one that was lost on its way into the database;
 - nobody is called before the time they asked for, nor without end;
 - no other host was called, and no secret stands in a comment, a check run, the log or the database;
-- a server that is started again with no fault left writes nothing more, however often.
+- a server that is started again with no fault left writes nothing more, however often: two are, one
+  after the other, after every story.
 
 The places where it is killed are read from the source: a new one must be tried too. This page is
 made from the tests (`python -m tests.faults.table`); one of them fails when it says something else.
@@ -31,8 +32,14 @@ made from the tests (`python -m tests.faults.table`); one of them fails when it 
 """
 
 
+ALONE = """
+What is about one part alone is shown where that part is tested, without a server around it:
+
+"""
+
+
 def rows() -> Iterator[Row]:
-    """Read the rows from the marks of the tests here, then those that stand elsewhere."""
+    """Read the rows from the marks of the tests here."""
     for path in sorted(FOLDER.glob("test_*.py")):
         module = importlib.import_module(f"tests.faults.{path.stem}")
         for name, test in vars(module).items():
@@ -40,16 +47,20 @@ def rows() -> Iterator[Row]:
                 if mark.name == "fault":
                     words, outcome = mark.args
                     yield Row(words, outcome, f"{path.relative_to(ROOT)}::{name}")
-    yield from ELSEWHERE
 
 
 def render() -> str:
     """Write the page."""
+    alone = ALONE + table(ELSEWHERE) if ELSEWHERE else ""
+    return HEAD + table(rows()) + alone
+
+
+def table(some: Iterable[Row]) -> str:
     lines = ["| What goes wrong | What comes of it | Shown by |", "|---|---|---|"]
-    for row in rows():
+    for row in some:
         path, _, name = row.test.partition("::")
         lines.append(f"| {row.words} | {row.outcome} | `{name}` ({path.removeprefix('tests/')}) |")
-    return HEAD + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ MAX_FILE_BYTES: Final = 1 << 20
 """A larger file is not read, and not fetched."""
 MAX_DIFF_BLOB_BYTES: Final = 32 << 20
 """A larger file is not compared."""
-MAX_DIFF_BYTES: Final = 512 << 20
+MAX_DIFF_BYTES: Final = 64 << 20
+"""More of a diff is not looked at: four times as much memory goes into reading it."""
 MAX_READ_BYTES: Final = 256 << 20
 MAX_SEARCH_BYTES: Final = 32 << 10
 MAX_HITS: Final = 50
@@ -387,9 +388,10 @@ class GitObjects:
             head,
             limit=MAX_DIFF_BYTES,
         )
-        if output.status and not output.cut:
+        cut = output.cut or (output.status < 0 and bool(output.data))  # killed for want of memory
+        if output.status and not cut:
             raise CodeError(f"the commits could not be compared: {output.errors}")
-        files = _read_files(output.data, complete=not output.cut)
+        files = _read_files(output.data, complete=not cut)
         return RawDiff(
             files=(*files, *(_build_raw(change, too_large=why) for change, why in withheld))
         )
@@ -672,7 +674,7 @@ def _read_patched(
         return _build_raw(change, patch=b"", binary=True)
     counted = replace(_build_raw(change), additions=int(added), deletions=int(removed))
     if sections is None:
-        return replace(counted, too_large=f"beyond the first {MAX_DIFF_BYTES:,} bytes of the diff")
+        return replace(counted, too_large="more than could be compared at once")
     index = b"index %s..%s" % (change.old.object_id.encode(), change.new.object_id.encode())
     if len(sections) == 1 and b"\nindex " in sections[0] and index not in sections[0]:
         raise CodeError("git's list of changed files and its patches do not agree")

@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -138,6 +138,17 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def _foreign_table(path: Path) -> str | None:
+    """Name a table of a database in which nothing is ours; looking changes nothing in it."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = [str(name) for (name,) in rows]
+    except sqlite3.DatabaseError:  # there is none yet, or it is damaged: who opens it says so
+        return None
+    return None if _meta.name in names else next(iter(names), None)
+
+
 class Store:
     """Traces, deliveries, jobs and what is known of pulls."""
 
@@ -149,7 +160,18 @@ class Store:
 
     def prepare(self) -> Self:
         """Create the tables, or check that they are ours. Raises SettingsError; changes nothing."""
+        try:
+            self._prepare()
+        except SettingsError:
+            self.engine.dispose()
+            raise
+        return self
+
+    def _prepare(self) -> None:
         where = self.engine.url.render_as_string(hide_password=True)
+        foreign = _foreign_table(Path(self.engine.url.database or "")) if self._is_sqlite else None
+        if foreign is not None:
+            raise SettingsError(f"the database {where} is not Postil's: it holds {foreign}")
         try:
             with self.engine.connect() as connection:
                 self._lock_schema(connection)
@@ -166,7 +188,6 @@ class Store:
             raise SettingsError(
                 f"the database {where} has version {found}, and this Postil knows {SCHEMA_VERSION}"
             )
-        return self
 
     def create_missing(self, tables: sa.MetaData) -> None:
         """Create those tables that another part keeps beside ours, unless they are there."""
@@ -189,7 +210,8 @@ class Store:
         if self._is_sqlite:
             damage = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
             if damage != "ok":
-                raise DatabaseError("PRAGMA quick_check", None, ValueError(damage))
+                words = " ".join(damage.split())
+                raise DatabaseError("PRAGMA quick_check", None, ValueError(words))
             connection.execute(sa.text("BEGIN IMMEDIATE"))
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))

@@ -295,13 +295,17 @@ def test_a_job_that_takes_its_worker_down(world: World, nursery: Nursery) -> Non
     check_invariants(world)
 
 
+def is_done(world: World, pull: Pull) -> bool:
+    return [one.state for one in reviews(world, pull)] == ["done"]
+
+
 @fault(
     "Killed with a review under way while another server lives",
     "that one takes it over: a second attempt, one review",
 )
 def test_a_review_that_another_server_takes_over(world: World, nursery: Nursery) -> None:
     repository = world.create_repository("acme/taken")
-    with nursery.child(world) as child:
+    with nursery.child(world, POSTIL_CONCURRENCY="4") as child:
         child.wait_until_ready()
         world.stage.acts["taken.py"] = Act(delay=LIMIT_S)
         pull = world.stage.open_pull(repository)
@@ -310,14 +314,19 @@ def test_a_review_that_another_server_takes_over(world: World, nursery: Nursery)
         world.stage.app.webhook_url = f"http://127.0.0.1:{free_port()}/webhook"
         with world.living() as office:
             office._jobs.tend()
-            assert attempts(world) == [1], "its worker still lives"
+            other = world.stage.open_pull(world.create_repository("acme/meanwhile"))
+            world.github.settle(LIMIT_S)
+            until(lambda: is_done(world, other), LIMIT_S, lambda: "the other is not reviewed")
+            assert attempts(world) == [1, 1], "its worker still lives"
             child.end(signal.SIGKILL)
             world.calm()
             world.wait_until_done()
     check_reviewed(pull)
-    assert attempts(world) == [2]
+    check_reviewed(other)
+    assert attempts(world) == [2, 1]
     assert "took over" in (world.stage.folder / "server.log").read_text()
     check_calls(world, repository, PLAIN, may=often(READ_BY_A_LIFE, 2))
+    check_calls(world, other.repository, PLAIN, may=LIST)
     check_invariants(world, asked_again=1)
 
 

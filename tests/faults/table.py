@@ -33,7 +33,7 @@ made from the tests (`python -m tests.faults.table`); one of them fails when it 
 
 
 ALONE = """
-What is about one part alone is shown where that part is tested, without a server around it:
+What is about one part alone, or about a server from its start to its end, is shown where that is tested:
 
 """
 

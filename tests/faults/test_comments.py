@@ -53,7 +53,7 @@ AT_ONCE = 10
 LONGEST = 6_000
 """Characters that this GitHub takes, so that a model can say more in one answer."""
 LINE = "Nothing stops their sum from being zero. \N{SLIGHTLY SMILING FACE}"
-LONG = f"Because:\n\n{LINE}\n{LINE}\n\n```python\nxs = [-1, 1]\nf(xs)\n```"
+LONG = "\n".join(("Because:", "", LINE, "", "```python", *["xs = [-1, 1]"] * 9, "```"))
 SUPERSEDED = "is no longer the head; the newest commit is reviewed instead"
 
 
@@ -209,7 +209,7 @@ def test_words_that_are_too_long(house: World, monkeypatch: pytest.MonkeyPatch) 
     assert house.github.limits.body_characters > BODY
     narrow = replace(house.github.limits, body_characters=LONGEST)
     monkeypatch.setattr(house.github, "limits", narrow)
-    monkeypatch.setattr("app.adapters.github.posting.BODY", LONGEST - 100)
+    monkeypatch.setattr("app.adapters.github.posting.BODY", LONGEST - 200)
     house.plant(r"/ sum\(", title="Divides by a sum", why=LONG)
     house.inject("POST", "/pulls/1/(reviews|comments)$", times=None, status=422)
     repository = house.create_repository("acme/wordy", {".postil.toml": MANY_AT_ONCE})

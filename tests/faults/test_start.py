@@ -43,9 +43,14 @@ def change(path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def overwrite(path: Path) -> None:
+def overwrite(path: Path, table: str) -> None:
+    """Write over the first page of a table."""
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        ((page,),) = connection.execute(query, [table]).fetchall()
     data = path.read_bytes()
-    path.write_bytes(data[:PAGE] + b"\xff" * PAGE + data[2 * PAGE :])
+    at = (page - 1) * PAGE
+    path.write_bytes(data[:at] + b"\xff" * PAGE + data[at + PAGE :])
 
 
 def replace(path: Path, data: bytes = b"") -> None:
@@ -57,7 +62,8 @@ def replace(path: Path, data: bytes = b"") -> None:
 
 
 SPOILT: Mapping[str, tuple[Callable[[Path], object], str]] = {
-    "damaged": (overwrite, "damaged"),
+    "damaged where it is read": (lambda path: overwrite(path, "postil_meta"), "damaged"),
+    "damaged elsewhere": (lambda path: overwrite(path, "postil_runs"), "damaged"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[: 5 * PAGE + 100]), "damaged"),
     "no database": (lambda path: replace(path, b"recipes\n" * PAGE), "damaged"),
     "newer": (lambda path: change(path, "UPDATE postil_meta SET version = 99"), "has version 99"),

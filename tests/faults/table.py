@@ -33,7 +33,7 @@ made from the tests (`python -m tests.faults.table`); one of them fails when it 
 
 
 ALONE = """
-What is about one part alone, or about a server from its start to its end, is shown where that is tested:
+What is about one part alone, or about the whole life of a server, is shown where that is tested:
 
 """
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from app.adapters.github.limits import BODY
-from app.adapters.github.posting import MOVED
+from app.adapters.github.posting import CLOSED, MOVED
 from app.core.markdown import CUT
 from app.core.review import DISPLACED
 from sandbox.github import Pull, User
@@ -277,3 +277,27 @@ def test_a_push_between_two_parts_of_a_review(
     more = TOKEN + BEGIN + TALK + often(REVIEW, 2) + often(PULL, 2)
     ends, may = (LAST_WORDS, CLOSE) if told_of else (CLOSE, NONE)
     check_calls(house, repository, PLAIN + more + ends, may=may)
+
+
+@fault(
+    "The pull request is closed or merged between two parts of a long review",
+    "what stands is kept and no more is said; the check run says so, neutral",
+)
+@pytest.mark.parametrize("end", ["close", "merge"])
+def test_an_end_between_two_parts_of_a_review(
+    house: World, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr("app.adapters.github.posting.COMMENTS_PER_REVIEW", AT_ONCE)
+    repository = house.create_repository(f"acme/{end}d", {".postil.toml": MANY_AT_ONCE})
+
+    def finish() -> None:
+        with house.github.quietly():
+            getattr(repository.pulls[1], end)()
+
+    house.inject("POST", "/pulls/1/reviews$", then=finish)
+    pull = house.stage.open_pull(repository, {f"{end}d.py": DEFECTS.encode()})
+    house.wait_until_done()
+    assert (len(comments(pull)), replies(pull)) == (AT_ONCE, [])
+    assert check(pull).conclusion == "neutral"
+    assert CLOSED in told(check(pull))
+    check_calls(house, repository, PLAIN + PULL)

@@ -45,11 +45,6 @@ ELSEWHERE = (
         "tests/adapters/github/test_crashes.py::test_a_review_survives_a_kill",
     ),
     Row(
-        "The server stops answering its database",
-        "its readiness says so",
-        "tests/web/test_app.py::test_health_readiness_and_metrics",
-    ),
-    Row(
         "The model's answer is cut at any place",
         "it is never taken for an answer",
         "tests/core/test_findings.py::test_an_answer_cut_anywhere_is_never_accepted",

@@ -38,7 +38,7 @@ from app.core.job import Closing, JobState, RunResult
 from app.core.pull import PullRef, PullRequest
 from app.core.review import money
 from app.core.secrets import Redactor
-from app.errors import CodeError, HostMissing, SettingsError
+from app.errors import CodeError, HostError, HostMissing, HostRefused, SettingsError
 from app.jobs import Desk, Jobs, Pace, Work
 from app.pipeline import Change, Host, Over, Skipped, Superseded, Wishes, read_policy
 from app.ports import Analyzers, Conversation, PullRequests, RawDiff, Reviews, Traces
@@ -46,6 +46,8 @@ from app.repairs import Repairs
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+WRONG_KEY = "GitHub refuses the App's key: check POSTIL_GITHUB_APP_ID and POSTIL_GITHUB_PRIVATE_KEY"
 
 
 def check_server_settings(settings: Settings) -> None:
@@ -218,7 +220,14 @@ class Office:
         GitHubChecks(self._access.for_one_job()).close(closing)
 
     def _repair(self, desk: Desk) -> None:
-        """Look after what webhooks did not bring."""
+        """Look after what webhooks did not bring, unless GitHub does not know us."""
+        try:
+            self._access.check_key()
+        except HostError as error:
+            if isinstance(error, HostRefused):
+                log.error(WRONG_KEY, extra={"app": self._access.app_id, "why": error.message})  # noqa: TRY400 - no trace
+                return
+            log.warning("GitHub could not be asked who we are", extra={"why": error.message})
         checks = GitHubChecks(self._access.for_one_job())
         Repairs(GitHubRepair(self._access), checks, time.time, self._halted).run(desk)
 

@@ -61,6 +61,7 @@ LIST = calls("GET pulls")
 """What the repair reads of a repository."""
 AT_REST = frozenset(
     {
+        "GET /app",
         "GET /app/hook/deliveries",
         "GET /app/installations",
         "POST token",

@@ -69,7 +69,7 @@ def short_review() -> None:
             time.sleep(PAUSE_S)
             calls = town.github.calls[before:]
     fast, slow = (statistics.median(times) for times in spent.values())
-    said = [_name(call) for call in calls if "git-upload-pack" not in call.path]
+    said = [_name(call) for call in calls if ".git/" not in call.path]
     fetched = len(calls) - len(said)
     say(f"  a small pull request: {len(said)} calls to GitHub's API (aim: {AIM_CALLS})")
     say("".join(f"    {name}\n" for name in said).rstrip("\n"))
